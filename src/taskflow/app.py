@@ -1,0 +1,180 @@
+"""TaskFlow: settings, handlers and clients in one object; what a user's module creates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
+
+from taskflow.client import Client, SyncClient
+from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions
+from taskflow.worker.context import TaskContext
+from taskflow.worker.handler import Executor, Handler
+from taskflow.worker.registry import Middleware, Registry, Route
+from taskflow.worker.server import Worker, WorkerOptions
+
+if TYPE_CHECKING:
+    from taskflow.config import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskDefinition(Generic[P, R]):
+    """A handler as its module sees it: call it like the function it was, or enqueue it with the function's own arguments.
+
+    Attributes:
+        type: Its task type.
+        function: The function itself.
+
+    """
+
+    def __init__(
+        self, app: TaskFlow, route: Route, function: Callable[..., R], options: EnqueueOptions | None = None
+    ) -> None:
+        self.type = route.type
+        self.function = function
+        self._app = app
+        self._route = route
+        self._options: EnqueueOptions = options or {}
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        """Call the function, here and now."""
+        return self.function(*args, **kwargs)
+
+    def with_options(self, **options: Unpack[EnqueueOptions]) -> TaskDefinition[P, R]:
+        """Return the same task with other options for what is enqueued through it; `TaskOptions` describes them."""
+        return TaskDefinition(self._app, self._route, self.function, {**self._options, **options})
+
+    def task(self, *args: P.args, **kwargs: P.kwargs) -> Task:
+        """Return the task that stands for a call of the function, to enqueue with `enqueue_many`.
+
+        Raises:
+            TypeError: The arguments do not fit the function.
+            InvalidPayload: A value does not fit its annotation.
+
+        """
+        return Task(self.type, self._route.handler.payload(*args, **kwargs), self._task_options())
+
+    def _task_options(self) -> TaskOptions:
+        route = self._route
+        defaults: EnqueueOptions = {"queue": route.queue or self._app.settings.queues.default}
+        if route.max_retries is not None:
+            defaults["max_retries"] = route.max_retries
+        if route.timeout is not None:
+            defaults["timeout"] = route.timeout
+        return TaskOptions(**{**defaults, **self._options})
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:
+        """Enqueue a call of the function; raises as `task` and `Client.enqueue` do."""
+        return await self._app.client.enqueue(self.task(*args, **kwargs))
+
+    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:
+        """Enqueue a call of the function from a blocking program; raises as `enqueue` does."""
+        return self._app.sync_client.enqueue(self.task(*args, **kwargs))
+
+
+class _Decorator:
+    """Makes a task of a function; the context, if the function takes one, is not among the arguments to enqueue."""
+
+    def __init__(self, make: Callable[[Callable[..., Any]], TaskDefinition[Any, Any]]) -> None:
+        self._make = make
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[TaskContext, P], R], /) -> TaskDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> TaskDefinition[P, R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> TaskDefinition[Any, Any]:
+        return self._make(function)
+
+
+class TaskFlow:
+    """The application: what `taskflow worker module:app` runs.
+
+    Args:
+        redis_url: URL of the Redis server; default: the settings'.
+        settings: Default: read from `taskflow.yaml` and `TASKFLOW_*` when first needed.
+        middleware: Layers around every handler, the first the outermost.
+
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        settings: Settings | None = None,
+        middleware: Iterable[Middleware] = (),
+    ) -> None:
+        self._redis_url = redis_url
+        self._settings = settings
+        self.registry = Registry(middleware=list(middleware))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings; read when first needed. Raises `ConfigError`."""
+        if self._settings is None:
+            from taskflow.config import load_settings  # noqa: PLC0415 - pydantic is slow to import
+
+            return load_settings()
+        return self._settings
+
+    @property
+    def redis_url(self) -> str:
+        """URL of the Redis server."""
+        return self._redis_url or self.settings.redis.effective_url
+
+    @cached_property
+    def client(self) -> Client:
+        """The asyncio client; use it in one event loop."""
+        return Client(self.redis_url)
+
+    @cached_property
+    def sync_client(self) -> SyncClient:
+        """The blocking client; threads may share it."""
+        return SyncClient(self.redis_url)
+
+    def task(
+        self,
+        task_type: str,
+        *,
+        queue: str | None = None,
+        max_retries: int | None = None,
+        timeout: timedelta | None = None,
+        executor: Executor | None = None,
+    ) -> _Decorator:
+        """Return a decorator that makes a function the handler of a type (of all that begin so, with a `*` at the end).
+
+        Args:
+            task_type: The type.
+            queue: Where its tasks go. Default: the settings' (`default`).
+            max_retries: How often a failed one is tried again. Default 25.
+            timeout: How long an attempt may take. Default 30 minutes.
+            executor: Where a `def` function runs: `thread` (default) or `process`.
+
+        Raises:
+            ConfigError: The type has a handler, or the function's signature cannot be a handler's.
+
+        """
+
+        def make(function: Callable[..., Any]) -> TaskDefinition[Any, Any]:
+            handler = Handler(function, executor=executor)
+            route = self.registry.add(task_type, handler, queue=queue, max_retries=max_retries, timeout=timeout)
+            return TaskDefinition(self, route, function)
+
+        return _Decorator(make)
+
+    def worker(self, options: WorkerOptions | None = None) -> Worker:
+        """Return a worker for the app's handlers."""
+        return Worker(self.registry, self.redis_url, options)
+
+    async def close(self) -> None:
+        """Close the clients' connections."""
+        if "client" in self.__dict__:
+            await self.client.close()
+            del self.__dict__["client"]
+        if "sync_client" in self.__dict__:
+            self.sync_client.close()
+            del self.__dict__["sync_client"]
+

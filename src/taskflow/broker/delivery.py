@@ -1,0 +1,232 @@
+"""Deliveries, tasks leased to a worker, and the outcomes that settle them, as calls of scripts. No I/O.
+
+A lease's expiry carries microseconds, so it is as good as a token: a script acts for a worker only if the expiry that
+stands in Redis is one that this worker knows for this very task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from taskflow.broker.placement import CHUNK
+from taskflow.broker.scripts import Call, Script
+from taskflow.errors import MessageInvalid
+from taskflow.task import Attempt
+from taskflow.wire import message as wire
+from taskflow.wire.keys import ENDED_CHANNEL, QueueKeys, day_name, queue_keys
+from taskflow.wire.message import TaskMessage
+
+DEQUEUE, DONE, COMPLETE, RETRY, ARCHIVE, REQUEUE = map(
+    Script, ("dequeue", "done", "complete", "retry", "archive", "requeue")
+)
+STATS_SECONDS = 90 * 24 * 3600
+"""How long daily counters are kept: 90 days, as in asynq."""
+NO_LEASE = "-"
+UNDECODABLE_TYPE = "taskflow:undecodable"
+"""The type under which a message that cannot be decoded is archived, its bytes as the payload."""
+
+
+class Delivery:
+    """A task leased to this worker: its message, and the lease.
+
+    `expiry` (Unix s) is the last end of the lease that Redis confirmed; `tokens` are all ends that may stand there now.
+    `message` is None if the bytes could not be decoded. `cancelled` says that the task is to be stopped, not run.
+    """
+
+    __slots__ = ("cancelled", "data", "expiry", "id", "lost", "message", "queue", "raw_id", "started_at", "tokens")
+
+    def __init__(self, queue: str, raw_id: bytes, data: bytes, token: str, *, cancelled: bool = False) -> None:
+        self.queue = queue
+        self.raw_id = raw_id
+        """The id as it stands in Redis, where anybody may have put any bytes."""
+        self.id = raw_id.decode(errors="replace")
+        self.data = data
+        self.message = _decoded(data)
+        self.tokens = token
+        self.expiry = 0.0 if token == NO_LEASE else float(token)
+        self.cancelled = cancelled
+        self.started_at = 0.0
+        self.lost = False
+        """Whether Redis has said that the lease is another's by now."""
+
+    def propose(self, token: str) -> None:
+        """Note a new end of the lease before it is sent: from now on either may stand in Redis."""
+        self.tokens = f"{self.tokens} {token}"
+
+    def confirm(self, token: str) -> None:
+        """Note that Redis took the new end."""
+        self.tokens = token
+        self.expiry = float(token)
+
+
+def _decoded(data: bytes) -> TaskMessage | None:
+    try:
+        return wire.decode(data)
+    except MessageInvalid:
+        return None
+
+
+class Done(Struct, frozen=True):
+    """The task ended and is not kept."""
+
+
+class Complete(Struct, frozen=True):
+    """The task succeeded and is kept for its retention; `result` is None if it has none."""
+
+    result: bytes | None = None
+
+
+class Retry(Struct, frozen=True):
+    """The task failed and is tried again at a time (Unix s); `counts` says whether it costs one of its retries."""
+
+    at: float
+    error: str
+    counts: bool = True
+    attempt: Attempt | None = None
+
+
+class Archive(Struct, frozen=True):
+    """The task is given up."""
+
+    error: str
+    cancelled: bool = False
+    attempt: Attempt | None = None
+
+
+class Requeue(Struct, frozen=True):
+    """The task goes back to the front of its queue; `died` says that its worker is gone."""
+
+    died: bool = False
+
+
+Outcome = Done | Complete | Retry | Archive | Requeue
+
+
+class Settled(IntEnum):
+    """What a settling script answers for a task."""
+
+    REFUSED = 0
+    SETTLED = 1
+    CANCELLED_MEANWHILE = 2
+
+
+_ATTEMPT = msgspec.json.Encoder()
+
+
+class Settlement:
+    """The calls that settle some deliveries: one per queue and kind of outcome, each with its deliveries' positions."""
+
+    __slots__ = ("_tables", "now", "now_ns")
+
+    def __init__(self, now: float, now_ns: int) -> None:
+        self.now = now
+        self.now_ns = now_ns
+        self._tables: dict[tuple[str, type[Outcome]], tuple[list[Any], list[int]]] = {}
+
+    def add(self, position: int, delivery: Delivery, outcome: Outcome) -> None:
+        """Add a delivery's outcome."""
+        kind = type(outcome)
+        table = self._tables.get((delivery.queue, kind))
+        if table is None:
+            table = self._tables[delivery.queue, kind] = ([], [])
+        table[0].append(self._row(delivery, outcome))
+        table[1].append(position)
+
+    def calls(self) -> list[tuple[Call, list[int]]]:
+        """Return the calls, each with the positions it settles."""
+        return [
+            (self._call(queue, kind, rows[first : first + CHUNK]), positions[first : first + CHUNK])
+            for (queue, kind), (rows, positions) in self._tables.items()
+            for first in range(0, len(rows), CHUNK)
+        ]
+
+    def _row(self, delivery: Delivery, outcome: Outcome) -> tuple[Any, ...]:
+        message = delivery.message
+        lock = message.unique_key if message is not None else ""
+        match outcome:
+            case Done():
+                return (delivery.raw_id, delivery.tokens, lock)
+            case Complete(result):
+                assert message is not None  # noqa: S101 - what cannot be decoded is never run
+                kept_until = int(self.now) + message.retention
+                data = wire.completed(message, at=self.now)
+                return (delivery.raw_id, delivery.tokens, lock, data, kept_until, result or b"", int(result is not None))
+            case Retry(at, error, counts, attempt):
+                assert message is not None  # noqa: S101 - what cannot be decoded is never run
+                data = wire.failed(message, at=self.now, error=error, count=counts)
+                return (delivery.raw_id, delivery.tokens, data, repr(at), int(counts), _line(attempt))
+            case Archive(error, cancelled, attempt):
+                data = wire.failed(message or undecodable(delivery), at=self.now, error=error, count=False)
+                return (delivery.raw_id, delivery.tokens, lock, data, int(cancelled), _line(attempt))
+            case Requeue(died):
+                return (delivery.raw_id, delivery.tokens, int(died))
+
+    def _call(self, queue: str, kind: type[Outcome], rows: list[tuple[Any, ...]]) -> Call:
+        keys = queue_keys(queue)
+        script, script_keys, args = self._heads(keys, kind)
+        for row in rows:
+            args += row
+        return Call(script, script_keys, args)
+
+    def _heads(self, keys: QueueKeys, kind: type[Outcome]) -> tuple[Script, tuple[str, ...], list[Any]]:
+        if kind is Requeue:
+            return REQUEUE, (keys.active, keys.lease, keys.pending), [keys.task_prefix, self.now_ns]
+        day = day_name(self.now)
+        leased = (keys.active, keys.lease)
+        processed = (keys.processed_on(day), keys.processed)
+        failed = (keys.failed_on(day), keys.failed)
+        args: list[Any] = [keys.task_prefix, int(self.now) + STATS_SECONDS]
+        if kind is Done:
+            return DONE, (*leased, *processed), args
+        if kind is Complete:
+            return COMPLETE, (*leased, keys.completed, *processed), [*args, ENDED_CHANNEL]
+        if kind is Retry:
+            return RETRY, (*leased, keys.retry, keys.due, *processed, *failed), args
+        return ARCHIVE, (*leased, keys.archived, *processed, *failed), [*args, ENDED_CHANNEL, int(self.now)]
+
+
+def undecodable(delivery: Delivery) -> TaskMessage:
+    """Return a message that every tool can read, with the bytes that could not be decoded as its payload."""
+    return TaskMessage(type=UNDECODABLE_TYPE, id=delivery.id, queue=delivery.queue, payload=delivery.data)
+
+
+def _line(attempt: Attempt | None) -> bytes:
+    return b"" if attempt is None else _ATTEMPT.encode(attempt)
+
+
+def read_attempts(lines: bytes | None) -> tuple[Attempt, ...]:
+    """Return the failed attempts that a task's hash keeps, oldest first; a line that cannot be read is left out."""
+    attempts = []
+    for line in (lines or b"").splitlines():
+        try:
+            attempts.append(msgspec.json.decode(line, type=Attempt))
+        except msgspec.MsgspecError:
+            continue
+    return tuple(attempts)
+
+
+def dequeue_call(queue: str, count: int, *, expiry: str, owner: str, now_ns: int) -> Call:
+    """Return the call that leases up to `count` tasks until `expiry` (Unix s) to an owner."""
+    keys = queue_keys(queue)
+    args: list[Any] = [keys.task_prefix, expiry, min(count, CHUNK), owner, now_ns]
+    return Call(DEQUEUE, (keys.pending, keys.active, keys.lease, keys.paused), args)
+
+
+def read_deliveries(queue: str, reply: Sequence[bytes], token: str) -> list[Delivery]:
+    """Return the deliveries that a reply of dequeue.lua holds."""
+    ids, messages, marks = reply[::3], reply[1::3], reply[2::3]
+    return [
+        Delivery(queue, raw_id, data, token, cancelled=bool(mark))
+        for raw_id, data, mark in zip(ids, messages, marks, strict=True)
+    ]
+
+
+def attempt_now(now: float, worker: str, error: str, traceback: str | None) -> Attempt:
+    """Return the record of an attempt that failed now (Unix s)."""
+    return Attempt(at=datetime.fromtimestamp(now, UTC), worker=worker, error=wire.printable(error), traceback=traceback)

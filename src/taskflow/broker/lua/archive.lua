@@ -1,0 +1,31 @@
+-- archive.lua: tasks that are given up: retries used up, SkipRetry, cancelled, undecodable, or three dead workers.
+--   include leased, release, count, unlock, record
+--   flags allow-oom
+--   KEYS  1 active   2 lease   3 archived   4 processed today   5 processed   6 failed today   7 failed
+--   ARGV  1 task key prefix   2 expiry of the daily counters (Unix s)   3 channel prefix   4 now (Unix s)
+--         then per task: id, tokens, lock key, message, '1' if it was cancelled, attempt (JSON line or '')
+--   ->    per task: 1 archived, 0 refused
+local results, ids = {}, {}
+for i = 5, #ARGV, 6 do
+  local id = ARGV[i]
+  local key = ARGV[1] .. id
+  local mine = leased(KEYS[2], id, ARGV[i + 1])
+  results[#results + 1] = mine and 1 or 0
+  if mine then
+    ids[#ids + 1] = id
+    redis.call('HSET', key, 'msg', ARGV[i + 3], 'state', 'archived')
+    if ARGV[i + 4] == '1' then
+      redis.call('HSETNX', key, 'cancelled', ARGV[4])
+    end
+    redis.call('ZADD', KEYS[3], ARGV[4], id)
+    record(key, ARGV[i + 5])
+    unlock(ARGV[i + 2], id)
+    redis.call('PUBLISH', ARGV[3] .. id, 'archived')
+  end
+end
+if #ids > 0 then
+  release(KEYS[1], KEYS[2], ids)
+  count(KEYS[4], KEYS[5], #ids, ARGV[2])
+  count(KEYS[6], KEYS[7], #ids, ARGV[2])
+end
+return results

@@ -1,0 +1,130 @@
+"""ProgressStream: what tasks publish of how far they have come, in one Redis stream a task.
+
+Format (the seed service's): key `progress:<task id>`, about 1,000 entries, gone an hour after the last. Entry: task_id,
+percentage, stage, message, timestamp_ms, metadata (JSON, if any); the last one also is_final="true" and status
+(completed, failed, cancelled). A message on a channel of the task's own wakes who follows it, so nobody polls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from taskflow.broker import scripts
+from taskflow.broker.queue import Broker
+from taskflow.task import Progress
+from taskflow.wire.keys import PROGRESS_CHANNEL, PROGRESS_STREAM
+
+STREAM_ENTRIES = 1000
+STREAM_SECONDS = 3600
+
+
+class ProgressEntry(Struct, frozen=True, kw_only=True):
+    """One entry of a stream: `status` (completed, failed, cancelled) is set on the last one."""
+
+    stream_id: str
+    progress: Progress
+    is_final: bool = False
+    status: str | None = None
+
+
+def commands(
+    progress: Progress, *, status: str | None = None, entries: int = STREAM_ENTRIES, seconds: int = STREAM_SECONDS
+) -> list[tuple[Any, ...]]:
+    """Return the Redis commands that publish an entry; with a status it is the last one."""
+    key = PROGRESS_STREAM + progress.task_id
+    fields: list[Any] = [
+        "task_id",
+        progress.task_id,
+        "percentage",
+        f"{progress.percentage:g}",
+        "stage",
+        progress.stage,
+        "message",
+        progress.message,
+        "timestamp_ms",
+        progress.timestamp_ms,
+    ]
+    if progress.metadata is not None:
+        fields += ["metadata", msgspec.json.encode(progress.metadata)]
+    if status is not None:
+        fields += ["is_final", "true", "status", status]
+    return [
+        ("XADD", key, "MAXLEN", "~", entries, "*", *fields),
+        ("EXPIRE", key, seconds),
+        ("PUBLISH", PROGRESS_CHANNEL + progress.task_id, status or ""),
+    ]
+
+
+class ProgressStream:
+    """The progress streams of a broker's Redis server."""
+
+    def __init__(self, broker: Broker, *, entries: int = STREAM_ENTRIES, seconds: int = STREAM_SECONDS) -> None:
+        self._broker = broker
+        self._entries = entries
+        self._seconds = seconds
+
+    async def publish(self, progress: Progress, *, status: str | None = None) -> None:
+        """Add an entry to a task's stream; with a status it is the last one."""
+        await self.publish_all([(progress, status)])
+
+    async def publish_all(self, entries: Sequence[tuple[Progress, str | None]]) -> None:
+        """Add entries to their tasks' streams in one round trip."""
+        with scripts.redis_errors():
+            pipeline = self._broker.client.pipeline(transaction=False)
+            for progress, status in entries:
+                for command in commands(progress, status=status, entries=self._entries, seconds=self._seconds):
+                    pipeline.execute_command(*command)
+            await pipeline.execute()
+
+    async def latest(self, task_id: str) -> ProgressEntry | None:
+        """Return the newest entry, None if there is none."""
+        with scripts.redis_errors():
+            found = await self._broker.client.xrevrange(PROGRESS_STREAM + task_id, count=1)
+        return read_entry(*found[0]) if found else None
+
+    async def history(self, task_id: str, *, after: str | None = None, count: int | None = None) -> list[ProgressEntry]:
+        """Return the entries, oldest first; `after` is the id of the entry to begin behind."""
+        first = f"({after}" if after else "-"
+        with scripts.redis_errors():
+            found = await self._broker.client.xrange(PROGRESS_STREAM + task_id, min=first, count=count)
+        return [read_entry(*item) for item in found]
+
+    async def length(self, task_id: str) -> int:
+        """Return how many entries there are."""
+        with scripts.redis_errors():
+            return int(await self._broker.client.xlen(PROGRESS_STREAM + task_id))
+
+
+def read_entry(stream_id: bytes, fields: dict[bytes, bytes]) -> ProgressEntry:
+    """Return an entry as it stands in the stream; what cannot be read counts as not set."""
+    text = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+    progress = Progress(
+        task_id=text.get("task_id", ""),
+        percentage=_number(text.get("percentage")),
+        stage=text.get("stage", ""),
+        message=text.get("message", ""),
+        timestamp_ms=int(_number(text.get("timestamp_ms"))),
+        metadata=_metadata(text.get("metadata")),
+    )
+    final = text.get("is_final") == "true"
+    return ProgressEntry(
+        stream_id=stream_id.decode(), progress=progress, is_final=final, status=text.get("status") if final else None
+    )
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def _metadata(text: str | None) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any]) if text else None
+    except msgspec.MsgspecError:
+        return None

@@ -1,0 +1,335 @@
+"""Broker: what clients and workers do with queues. Every operation takes a batch and is one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis.asyncio
+from msgspec import Struct
+
+from taskflow.broker import connection, scripts
+from taskflow.broker.clock import Clock
+from taskflow.broker.connection import COMMAND, Profile, Server
+from taskflow.broker.delivery import (
+    Delivery,
+    Outcome,
+    Settled,
+    Settlement,
+    dequeue_call,
+    read_deliveries,
+)
+from taskflow.broker.placement import CHUNK, Placed, Placement, enqueue_calls, read_placed
+from taskflow.broker.scripts import Call, Script
+from taskflow.errors import TaskFlowError
+from taskflow.task import RunningTask, ServerInfo
+from taskflow.wire import message as wire
+from taskflow.wire.keys import ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, queue_keys, server_key, workers_key
+
+RECLAIM, EXTEND, RESULT, FORWARD, EXPIRED, ORPHANS, CLEAN, SERVE = map(
+    Script, ("reclaim", "extend", "result", "forward", "expired", "orphans", "clean", "serve")
+)
+LEASE_SECONDS = 30.0
+"""asynq's own lease; a heartbeat extends it long before its end."""
+FORWARD_CHUNK = 100
+ARCHIVE_SECONDS = 90 * 24 * 3600
+ARCHIVE_SIZE = 10_000
+"""Archived tasks are kept 90 days, and the newest 10,000 of a queue, as in asynq."""
+
+
+class Exchanged(Struct, frozen=True):
+    """What came of one round trip: how each outcome was taken, what was delivered, and which queues give nothing.
+
+    A queue gives nothing while it is paused, or when the server refused because somebody put another kind of value
+    under one of its keys; `errors` has what the server said then.
+    """
+
+    settled: list[Settled]
+    deliveries: list[Delivery]
+    paused: frozenset[str]
+    errors: tuple[TaskFlowError, ...] = ()
+
+
+class Expired(Struct, frozen=True):
+    """An active task whose lease is over, or missing. `owner` is '' for a Go server's task, `deaths` counts dead workers."""
+
+    delivery: Delivery
+    owner: str
+    deaths: int
+
+    @property
+    def server_id(self) -> str:
+        """The id of the Python server that had the task, '' for a Go server."""
+        return self.owner.partition(":")[0]
+
+
+class Broker:
+    """The queues of one Redis server, for asyncio programs.
+
+    Args:
+        url: Where Redis is: `redis://`, `rediss://` (TLS) or `unix://`.
+        profile: How to wait for it; see `connection`.
+        clock: The one clock; brokers of one process share it.
+        lease_seconds: How long a worker may be silent before a task counts as lost.
+
+    Every operation raises `BrokerUnavailable` if Redis does not answer or cannot write.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        profile: Profile = COMMAND,
+        clock: Clock | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self.url = url
+        self.client: redis.asyncio.Redis = connection.connect(url, profile)
+        self.clock = clock or Clock()
+        self.lease_seconds = lease_seconds
+        self.server: Server | None = None
+        self._known_queues: set[str] = set()
+
+    async def open(self) -> Server:
+        """Connect: learn the server's version and set the clock. Done by the first operation if not before.
+
+        Raises:
+            UnsupportedServer: The server is too old.
+
+        """
+        if self.server is None:
+            server = await connection.inspect_server(self.client)
+            await self.synchronise()
+            self.server = server
+        return self.server
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.client.aclose()
+
+    async def synchronise(self) -> None:
+        """Set the clock by the server's."""
+        with scripts.redis_errors():
+            await connection.synchronise(self.clock, self.client)
+
+    async def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Run calls of scripts in one round trip; return their replies. Raises `TaskFlowError` if one is refused."""
+        return scripts.checked(await self._run(calls))
+
+    async def _run(self, calls: Sequence[Call]) -> list[Any]:
+        server = self.server or await self.open()
+        return await scripts.run(self.client, calls, flags=server.understands_flags)
+
+    # -- enqueue ------------------------------------------------------------------------------------------------------
+
+    async def enqueue(self, placements: Sequence[Placement]) -> list[Placed]:
+        """Store new tasks; return what became of each. Safe to repeat: a task stored already answers as a repeat."""
+        await self._publish_queues({placement.queue for placement in placements})
+        calls = enqueue_calls(placements, now_ns=self.clock.now_ns())
+        replies = await self.run([call for call, _ in calls])
+        return read_placed(calls, replies, len(placements))
+
+    async def _publish_queues(self, queues: set[str]) -> None:
+        new = queues - self._known_queues
+        if new:
+            with scripts.redis_errors():
+                await self.client.sadd(ALL_QUEUES, *new)
+            self._known_queues |= new
+
+    # -- the way of a task through a worker ---------------------------------------------------------------------------
+
+    async def exchange(
+        self, outcomes: Sequence[tuple[Delivery, Outcome]], wants: Mapping[str, int], *, owner: str
+    ) -> Exchanged:
+        """Settle outcomes and lease new tasks, up to `wants[queue]` each, in one round trip.
+
+        `owner` is the server's id and the number of the fetch (`id:7`), so that the fetch can be reclaimed if its reply
+        is lost. When this raises, outcomes and fetch may or may not have taken effect: settling again is safe.
+        """
+        now, now_ns = self.clock.now(), self.clock.now_ns()
+        settlement = Settlement(now, now_ns)
+        for position, (delivery, outcome) in enumerate(outcomes):
+            settlement.add(position, delivery, outcome)
+        settling = settlement.calls()
+        token = repr(round(now + self.lease_seconds, 6))
+        fetching = [
+            (queue, dequeue_call(queue, count, expiry=token, owner=owner, now_ns=now_ns))
+            for queue, count in wants.items()
+            if count > 0
+        ]
+        calls = [call for call, _ in settling] + [call for _, call in fetching]
+        if not calls:
+            return Exchanged([], [], frozenset())
+        replies = await self._run(calls)
+        errors = tuple(reply for reply in replies if isinstance(reply, TaskFlowError))
+        settled = [Settled.REFUSED] * len(outcomes)
+        for (_, positions), reply in zip(settling, replies, strict=False):
+            if not isinstance(reply, TaskFlowError):
+                for position, code in zip(positions, reply, strict=True):
+                    settled[position] = Settled(code)
+        deliveries: list[Delivery] = []
+        paused = set()
+        for (queue, _), reply in zip(fetching, replies[len(settling) :], strict=True):
+            if isinstance(reply, list):
+                deliveries += read_deliveries(queue, reply, token)
+            else:
+                paused.add(queue)
+        return Exchanged(settled, deliveries, frozenset(paused), errors)
+
+    async def dequeue(self, wants: Mapping[str, int], *, owner: str = "") -> list[Delivery]:
+        """Lease up to `wants[queue]` tasks of each queue, the oldest first."""
+        return (await self.exchange([], wants, owner=owner)).deliveries
+
+    async def settle(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
+        """Settle outcomes, each only if its lease is still the delivery's."""
+        return (await self.exchange(outcomes, {}, owner="")).settled
+
+    async def reclaim(self, queues: Sequence[str], *, owner: str) -> int:
+        """Put back what a fetch leased whose reply was lost, without counting a retry; return how many."""
+        now_ns = self.clock.now_ns()
+        calls = []
+        for queue in queues:
+            keys = queue_keys(queue)
+            calls.append(Call(RECLAIM, (keys.active, keys.lease, keys.pending), [keys.task_prefix, now_ns, owner]))
+        return sum(await self.run(calls))
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        """Extend the leases by the lease time from now; return for each whether it is still the delivery's.
+
+        A delivery is marked `lost` when it is not. When this raises, either end may stand in Redis, and both are known.
+        """
+        token = repr(round(self.clock.now() + self.lease_seconds, 6))
+        by_queue: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_queue.setdefault(delivery.queue, []).append(delivery)
+        calls, order = [], []
+        for queue, all_members in by_queue.items():
+            for first in range(0, len(all_members), CHUNK):
+                members = all_members[first : first + CHUNK]
+                args: list[Any] = [token]
+                for delivery in members:
+                    args += (delivery.raw_id, delivery.tokens)
+                    delivery.propose(token)
+                calls.append(Call(EXTEND, (queue_keys(queue).lease,), args))
+                order += members
+        codes = [code for reply in await self.run(calls) for code in reply]
+        for delivery, code in zip(order, codes, strict=True):
+            if code:
+                delivery.confirm(token)
+            else:
+                delivery.lost = True
+        return [not delivery.lost for delivery in deliveries]
+
+    async def write_result(self, delivery: Delivery, result: bytes) -> bool:
+        """Write the result of a running task; return whether its lease is still the delivery's."""
+        keys = queue_keys(delivery.queue)
+        task = keys.task_prefix.encode() + delivery.raw_id
+        args = [delivery.raw_id, delivery.tokens, result]
+        return bool((await self.run([Call(RESULT, (keys.lease, task), args)]))[0])  # type: ignore[arg-type]
+
+    # -- sweeps -------------------------------------------------------------------------------------------------------
+
+    async def forward(self, queues: Sequence[str]) -> float | None:
+        """Make due tasks pending, all of them; return when the next falls due (Unix s), None if nothing waits."""
+        nearest: float | None = None
+        waiting = list(queues)
+        while waiting:
+            replies = await self.run([self._forward_call(queue) for queue in waiting])
+            again = []
+            for queue, (moved, due) in zip(waiting, replies, strict=True):
+                if moved >= FORWARD_CHUNK:
+                    again.append(queue)
+                elif due:
+                    nearest = min(float(due), nearest or float(due))
+            waiting = again
+        return nearest
+
+    def _forward_call(self, queue: str) -> Call:
+        keys = queue_keys(queue)
+        script_keys = (keys.scheduled, keys.retry, keys.pending, keys.groups, keys.archived, keys.due)
+        args = [keys.task_prefix, keys.group_prefix, repr(self.clock.now()), self.clock.now_ns(), FORWARD_CHUNK]
+        return Call(FORWARD, script_keys, args)
+
+    async def expired(self, queues: Sequence[str], *, cutoff: float) -> list[Expired]:
+        """Return up to 500 tasks of each queue whose lease ended before a time (Unix s)."""
+        calls = []
+        for queue in queues:
+            keys = queue_keys(queue)
+            calls.append(Call(EXPIRED, (keys.active, keys.lease), [keys.task_prefix, repr(cutoff), CHUNK]))
+        return self._read_expired(queues, await self.run(calls))
+
+    async def orphans(self, queues: Sequence[str]) -> list[Expired]:
+        """Return the active tasks that have no lease at all: what a broken settlement of another program left behind."""
+        calls = []
+        for queue in queues:
+            keys = queue_keys(queue)
+            calls.append(Call(ORPHANS, (keys.active, keys.lease), [keys.task_prefix]))
+        return self._read_expired(queues, await self.run(calls))
+
+    @staticmethod
+    def _read_expired(queues: Sequence[str], replies: Sequence[list[bytes]]) -> list[Expired]:
+        found = []
+        for queue, reply in zip(queues, replies, strict=True):
+            for i in range(0, len(reply), 5):
+                raw_id, token, data, owner, deaths = reply[i : i + 5]
+                delivery = Delivery(queue, raw_id, data, token.decode())
+                found.append(Expired(delivery, owner.decode(errors="replace"), int(deaths)))
+        return found
+
+    async def clean(self, queues: Sequence[str]) -> int:
+        """Delete completed tasks past their retention and archived ones past theirs; return how many."""
+        now = int(self.clock.now())
+        total = 0
+        waiting = [(queue, archived) for queue in queues for archived in (False, True)]
+        while waiting:
+            counts = await self.run([self._clean_call(queue, now, archived=archived) for queue, archived in waiting])
+            total += sum(counts)
+            waiting = [sweep for sweep, count in zip(waiting, counts, strict=True) if count >= CHUNK]
+        return total
+
+    @staticmethod
+    def _clean_call(queue: str, now: int, *, archived: bool) -> Call:
+        keys = queue_keys(queue)
+        if archived:
+            return Call(CLEAN, (keys.archived,), [keys.task_prefix, now - ARCHIVE_SECONDS, ARCHIVE_SIZE, CHUNK])
+        return Call(CLEAN, (keys.completed,), [keys.task_prefix, now, 0, CHUNK])
+
+    # -- servers ------------------------------------------------------------------------------------------------------
+
+    async def publish_server(self, info: ServerInfo, running: Sequence[RunningTask], *, ttl_seconds: int) -> None:
+        """Publish a worker server and what it runs, in asynq's records; both vanish after the TTL."""
+        server, workers = server_key(info.host, info.pid, info.id), workers_key(info.host, info.pid, info.id)
+        args: list[Any] = [ttl_seconds, wire.encode_server(info)]
+        for task in running:
+            args += (task.id, wire.encode_running(task, host=info.host, pid=info.pid, server_id=info.id))
+        expiry = int(self.clock.now()) + ttl_seconds
+        with scripts.redis_errors():
+            await self.client.zadd(ALL_SERVERS, {server: expiry})
+            await self.client.zadd(ALL_WORKERS, {workers: expiry})
+        await self.run([Call(SERVE, (server, workers), args)])
+
+    async def withdraw_server(self, info: ServerInfo) -> None:
+        """Remove a worker server's records."""
+        server, workers = server_key(info.host, info.pid, info.id), workers_key(info.host, info.pid, info.id)
+        with scripts.redis_errors():
+            await self.client.zrem(ALL_SERVERS, server)
+            await self.client.zrem(ALL_WORKERS, workers)
+            await self.client.delete(server, workers)
+
+    async def live_servers(self) -> set[str]:
+        """Return the ids of the worker servers whose records have not expired, Go's too."""
+        now = int(self.clock.now())
+        with scripts.redis_errors():
+            members = await self.client.zrangebyscore(ALL_SERVERS, now, "+inf")
+        return {member.decode(errors="replace").rstrip("}").rpartition(":")[2] for member in members}
+
+    async def cancelled(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        """Return for each running task whether it carries the mark of a cancellation."""
+        with scripts.redis_errors():
+            pipeline = self.client.pipeline(transaction=False)
+            for delivery in deliveries:
+                pipeline.hexists(queue_keys(delivery.queue).task_prefix.encode() + delivery.raw_id, "cancelled")  # type: ignore[arg-type]
+            return [bool(mark) for mark in await pipeline.execute()]
+
+

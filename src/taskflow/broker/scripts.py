@@ -1,0 +1,179 @@
+"""The Lua scripts: read once, run by their digest in pipelines; a server that does not know one is taught it.
+
+A script's header is its contract. Two of its lines are read by this module: `include` names parts that stand before
+the script, `flags` become its first line where the server understands them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from taskflow.errors import BrokerUnavailable, TaskFlowError
+
+_FOLDER = Path(__file__).parent / "lua"
+_HEADER = re.compile(r"^--   (include|flags) ([\w, -]+)", re.MULTILINE)
+_UNAVAILABLE = ("OOM ", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "TRYAGAIN", "BUSY ")
+"""How replies begin by which a server says that it cannot write now."""
+
+
+class Script:
+    """One script: its text and digest, with and without the line of flags."""
+
+    __slots__ = ("digest", "flagged_digest", "flagged_text", "name", "text")
+
+    def __init__(self, name: str) -> None:
+        source = (_FOLDER / f"{name}.lua").read_text()
+        header = dict(_HEADER.findall(source))
+        parts = [part.strip() for part in header.get("include", "").split(",") if part]
+        body = "\n".join([*((_FOLDER / "parts" / f"{part}.lua").read_text() for part in parts), source])
+        self.name = name
+        self.text = body
+        self.flagged_text = f"#!lua flags={header['flags']}\n{body}" if "flags" in header else body
+        self.digest = _digest(self.text)
+        self.flagged_digest = _digest(self.flagged_text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Call:
+    """A script with its keys and arguments."""
+
+    __slots__ = ("args", "keys", "script")
+
+    def __init__(self, script: Script, keys: Sequence[str], args: list[Any]) -> None:
+        self.script = script
+        self.keys = keys
+        self.args = args
+
+    def command(self, *, flags: bool) -> tuple[Any, ...]:
+        """The command that runs it; `flags` says whether the server understands flags."""
+        digest = self.script.flagged_digest if flags else self.script.digest
+        return ("EVALSHA", digest, len(self.keys), *self.keys, *self.args)
+
+    def text(self, *, flags: bool) -> str:
+        """The script's text, for a server that does not know it yet."""
+        return self.script.flagged_text if flags else self.script.text
+
+
+async def run(client: redis.asyncio.Redis, calls: Sequence[Call], *, flags: bool) -> list[Any]:
+    """Run the calls in one round trip and return their replies, in order; what the server refused is an error in its place.
+
+    Nothing is repeated but calls whose script the server did not know, and those had no effect.
+
+    Raises:
+        BrokerUnavailable: The server did not answer (the calls may have run), or cannot write now (they had no effect).
+
+    """
+    with redis_errors():
+        replies = await _exchange(client, [call.command(flags=flags) for call in calls])
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            await _exchange(client, [("SCRIPT LOAD", calls[i].text(flags=flags)) for i in unknown])
+            again = await _exchange(client, [calls[i].command(flags=flags) for i in unknown])
+            for i, reply in zip(unknown, again, strict=True):
+                replies[i] = reply
+    return _translate_all(replies)
+
+
+async def _exchange(client: redis.asyncio.Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send commands and read their replies on one connection of the pool.
+
+    A pipeline of the library does the same, at twice the cost for a single command. A call that is cancelled or fails
+    half-way drops its connection, as replies may still be on their way.
+    """
+    pool = client.connection_pool
+    link = await pool.get_connection()
+    try:
+        await link.send_packed_command(link.pack_commands(commands))
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(await link.read_response())
+            except ResponseError as error:
+                replies.append(error)
+    except BaseException:
+        await link.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(link)
+    return replies
+
+
+def run_sync(client: redis.Redis, calls: Sequence[Call], *, flags: bool) -> list[Any]:
+    """Do as `run` does, with a blocking client."""
+    with redis_errors():
+        replies = _exchange_sync(client, [call.command(flags=flags) for call in calls])
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            _exchange_sync(client, [("SCRIPT LOAD", calls[i].text(flags=flags)) for i in unknown])
+            again = _exchange_sync(client, [calls[i].command(flags=flags) for i in unknown])
+            for i, reply in zip(unknown, again, strict=True):
+                replies[i] = reply
+    return _translate_all(replies)
+
+
+def _exchange_sync(client: redis.Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Do as `_exchange` does, with a blocking client."""
+    pool = client.connection_pool
+    link = pool.get_connection()
+    try:
+        link.send_packed_command(link.pack_commands(commands))
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(link.read_response())
+            except ResponseError as error:
+                replies.append(error)
+    except BaseException:
+        link.disconnect()
+        raise
+    finally:
+        pool.release(link)
+    return replies
+
+
+def _translate_all(replies: list[Any]) -> list[Any]:
+    """Return the replies with TaskFlow's errors in place of the library's; raise if the server cannot write now."""
+    for i, reply in enumerate(replies):
+        if isinstance(reply, RedisError):
+            replies[i] = translated(reply)
+            if isinstance(replies[i], BrokerUnavailable):
+                raise replies[i] from reply
+    return replies
+
+
+def checked(replies: list[Any]) -> list[Any]:
+    """Return the replies; raise the first that is an error."""
+    for reply in replies:
+        if isinstance(reply, TaskFlowError):
+            raise reply
+    return replies
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Turn the client library's errors into TaskFlow's."""
+    try:
+        yield
+    except RedisError as error:
+        raise translated(error) from error
+    except OSError as error:
+        raise BrokerUnavailable(f"Redis did not answer: {error}") from error
+
+
+def translated(error: RedisError) -> TaskFlowError:
+    """Return TaskFlow's error for one of the client library's."""
+    if isinstance(error, ResponseError) and not str(error).startswith(_UNAVAILABLE):
+        return TaskFlowError(f"Redis refused a command: {error}")
+    return BrokerUnavailable(f"Redis did not answer or cannot write now: {error}")

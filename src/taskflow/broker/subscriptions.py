@@ -1,0 +1,131 @@
+"""Subscriptions: one pub/sub connection for any number of listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import redis
+import redis.asyncio
+
+from taskflow.broker import connection
+
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 5.0
+"""How long (s) to wait before connecting again, at first and at most."""
+_POLL = 1.0
+"""How long (s) one read waits; a new subscription does not have to wait for it."""
+
+
+class Listener:
+    """What one listener has not read yet."""
+
+    def __init__(self) -> None:
+        self._messages: deque[bytes] = deque(maxlen=10_000)
+        self._news = asyncio.Event()
+
+    def notify(self, message: bytes | None = None) -> None:
+        """Wake the listener: with a message, or because some may have been missed."""
+        if message is not None:
+            self._messages.append(message)
+        self._news.set()
+
+    async def wait(self, timeout: float | None = None) -> list[bytes]:
+        """Return the messages since the last call, after waiting for one.
+
+        It may return none: after `timeout` seconds, or when the connection was lost and some may have been missed.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+        self._news.clear()
+        messages = list(self._messages)
+        self._messages.clear()
+        return messages
+
+
+class Subscriptions:
+    """Listens to channels of a Redis server; connects with the first listener, and again after each outage."""
+
+    def __init__(self, url: str) -> None:
+        self._client = connection.connect(url, connection.PUBSUB)
+        self._pubsub: redis.asyncio.client.PubSub | None = None
+        self._listeners: dict[str, list[Listener]] = {}
+        self._reader: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Stop listening and close the connection."""
+        if self._reader is not None:
+            self._reader.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reader
+            self._reader = None
+        if self._pubsub is not None:
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+            self._pubsub = None
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def listen(self, *channels: str) -> AsyncIterator[Listener]:
+        """Give a listener to what is published on channels from now on.
+
+        While Redis cannot be reached the listener hears nothing; it is woken once it can be again.
+        """
+        listener = Listener()
+        for channel in channels:
+            self._listeners.setdefault(channel, []).append(listener)
+        try:
+            await self._subscribe(*channels)
+            yield listener
+        finally:
+            await self._forget(listener, channels)
+
+    async def _subscribe(self, *channels: str) -> None:
+        if self._pubsub is None:
+            self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+        with suppress(redis.RedisError, OSError):  # the reader subscribes to all channels again when it can
+            await self._pubsub.subscribe(*channels)
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read(self._pubsub), name="taskflow subscriptions")
+
+    async def _forget(self, listener: Listener, channels: tuple[str, ...]) -> None:
+        for channel in channels:
+            members = self._listeners[channel]
+            members.remove(listener)
+            if not members:
+                del self._listeners[channel]
+                if self._pubsub is not None:
+                    with suppress(redis.RedisError, OSError):
+                        await self._pubsub.unsubscribe(channel)
+
+    async def _read(self, pubsub: redis.asyncio.client.PubSub) -> None:
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                if not pubsub.subscribed:
+                    await self._resubscribe(pubsub)
+                message = await pubsub.get_message(timeout=_POLL)
+            except (redis.RedisError, OSError):
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                wait = min(wait * 2, _LONGEST_WAIT)
+                self._wake_all()
+                continue
+            wait = _FIRST_WAIT
+            if message is not None and message["type"] == "message":
+                for listener in self._listeners.get(message["channel"].decode(errors="replace"), ()):
+                    listener.notify(message["data"])
+
+    async def _resubscribe(self, pubsub: redis.asyncio.client.PubSub) -> None:
+        if self._listeners:
+            await pubsub.subscribe(*self._listeners)
+            self._wake_all()
+        else:
+            await asyncio.sleep(_FIRST_WAIT)
+
+    def _wake_all(self) -> None:
+        for members in self._listeners.values():
+            for listener in members:
+                listener.notify()

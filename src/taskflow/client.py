@@ -1,0 +1,393 @@
+"""Client (asyncio) and SyncClient (blocking): task and options -> message -> queue.
+
+Concurrent calls of one `Client` coalesce: whatever gathered while the last round trip was under way goes out with the
+next, one script a queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import msgspec
+
+from taskflow.broker import connection, scripts
+from taskflow.broker.clock import Clock
+from taskflow.broker.inspector import Inspector
+from taskflow.broker.placement import Placed, Placement, enqueue_calls, read_placed
+from taskflow.broker.queue import Broker
+from taskflow.broker.subscriptions import Subscriptions
+from taskflow.errors import BrokerUnavailable, DuplicateTask, ResultTimeout, TaskConflict, TaskFailed, TaskIdTaken
+from taskflow.task import DEFAULT_TIMEOUT, EnqueueOptions, Task, TaskInfo, TaskOptions, TaskState
+from taskflow.wire.keys import ALL_QUEUES, ENDED_CHANNEL, queue_keys
+from taskflow.wire.message import TaskMessage, whole_seconds
+from taskflow.wire.payload import encode_payload
+
+_BATCH = 1000
+"""The most placements of one round trip."""
+_PAUSE_BEFORE_REPEAT = 0.05
+_FALLBACK_CHECK = 1.0
+"""How often (s) a waiting result is looked up without being called: a Go worker announces no end."""
+
+
+class _Ids:
+    """Random version 4 UUIDs; the random bytes are drawn in bulk, which makes an id three times cheaper."""
+
+    def __init__(self) -> None:
+        self._pool = ""
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._pool = ""
+
+    def new(self) -> str:
+        if not self._pool:
+            self._pool = os.urandom(16 * 256).hex()
+        digits, self._pool = self._pool[:32], self._pool[32:]
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+_IDS = _Ids()
+
+
+def place(task: Task, *, now: float) -> tuple[Placement, TaskInfo]:
+    """Return how a task is stored at a time (Unix s), and what is then known of it.
+
+    Raises:
+        InvalidPayload: The payload has no JSON form.
+
+    """
+    options = task.options
+    payload = encode_payload(task.payload)
+    keys = queue_keys(options.queue)
+    task_id = options.task_id or _IDS.new()
+    timeout = whole_seconds(options.timeout) if options.timeout else 0
+    if not timeout and options.deadline is None:
+        timeout = int(DEFAULT_TIMEOUT.total_seconds())
+    lock = keys.unique(task.type, payload) if options.unique else ""
+    message = TaskMessage(
+        type=task.type,
+        payload=payload,
+        id=task_id,
+        queue=options.queue,
+        retry=options.max_retries,
+        timeout=timeout,
+        deadline=int(options.deadline.timestamp()) if options.deadline else 0,
+        unique_key=lock,
+        retention=whole_seconds(options.retention) if options.retention else 0,
+        group_key=options.group or "",
+        headers=options.headers or None,
+    )
+    due = _due(options, now)
+    placement = Placement(
+        options.queue,
+        task_id,
+        message.SerializeToString(),
+        due,
+        options.group or "",
+        lock,
+        _lock_seconds(options.unique, due, now) if options.unique else 0,
+    )
+    info = TaskInfo(
+        id=task_id,
+        queue=options.queue,
+        type=task.type,
+        state=placement.state,
+        payload=payload,
+        max_retries=options.max_retries,
+        timeout=timedelta(seconds=timeout) if timeout else None,
+        deadline=options.deadline,
+        retention=timedelta(seconds=message.retention),
+        group=options.group,
+        headers=options.headers,
+        next_process_at=datetime.fromtimestamp(due, UTC) if due else None,
+    )
+    return placement, info
+
+
+def _due(options: TaskOptions, now: float) -> float | None:
+    if options.process_at is not None:
+        due = options.process_at.timestamp()
+    elif options.process_in:
+        due = now + options.process_in.total_seconds()
+    else:
+        return None
+    return round(due, 6) if due > now else None
+
+
+def _lock_seconds(unique: timedelta, due: float | None, now: float) -> int:
+    until_due = timedelta(seconds=due - now) if due else timedelta(0)
+    return whole_seconds(until_due + unique)
+
+
+def _answer(task: Task, info: TaskInfo, placed: Placed, *, repeated: bool) -> TaskInfo | TaskConflict:
+    if placed.stored:
+        return info
+    if placed.holder is not None:
+        return DuplicateTask(info.id, info.queue, placed.holder)
+    if repeated and task.options.task_id is None:
+        return info  # the first try stored it under this random id; it has moved on since
+    return TaskIdTaken(info.id, info.queue)
+
+
+class _Coalescer:
+    """Sends placements, all that have gathered at once, one round trip at a time."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._waiting: list[tuple[Placement, asyncio.Future[tuple[Placed, bool]]]] = []
+        self._busy = False
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def place(self, placement: Placement) -> tuple[Placed, bool]:
+        """Return what became of a placement, and whether it had to be repeated."""
+        if self._busy:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.append((placement, future))
+            return await future
+        self._busy = True
+        try:
+            placed, repeated = await self.send([placement])
+            return placed[0], repeated
+        finally:
+            if self._waiting:
+                self._flusher = asyncio.create_task(self._flush())
+            else:
+                self._busy = False
+
+    async def send(self, placements: Sequence[Placement]) -> tuple[list[Placed], bool]:
+        """Enqueue, and once again if the answer is lost: the ids are ours, so a repeat does no harm."""
+        try:
+            return await self._broker.enqueue(placements), False
+        except BrokerUnavailable:
+            await asyncio.sleep(_PAUSE_BEFORE_REPEAT)
+            return await self._broker.enqueue(placements), True
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                await self._send_batch(batch)
+        finally:
+            self._busy = False
+
+    async def _send_batch(self, batch: Sequence[tuple[Placement, asyncio.Future[tuple[Placed, bool]]]]) -> None:
+        try:
+            placed, repeated = await self.send([placement for placement, _ in batch])
+        except Exception as error:  # noqa: BLE001 - it is handed to those who wait
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), outcome in zip(batch, placed, strict=True):
+            if not future.done():
+                future.set_result((outcome, repeated))
+
+
+def as_task(task: str | Task, payload: Any, options: EnqueueOptions) -> Task:
+    """Return the task that the arguments of `enqueue` describe."""
+    if isinstance(task, Task):
+        if payload is not None or options:
+            raise TypeError("a Task carries its payload and options; give a type to set them here")
+        return task
+    return Task(task, payload, TaskOptions(**options)) if options else Task(task, payload)
+
+
+class Client:
+    """Enqueues tasks and waits for results, for asyncio programs.
+
+    Args:
+        redis: URL of the Redis server, or a `Broker` to share.
+
+    """
+
+    def __init__(self, redis: str | Broker) -> None:
+        self.broker = redis if isinstance(redis, Broker) else Broker(redis)
+        self._owns_broker = not isinstance(redis, Broker)
+        self._coalescer = _Coalescer(self.broker)
+        self._inspector = Inspector(self.broker)
+        self._subscriptions: Subscriptions | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._subscriptions is not None:
+            await self._subscriptions.close()
+        if self._owns_broker:
+            await self.broker.close()
+
+    async def enqueue(self, task: str | Task, payload: Any = None, **options: Unpack[EnqueueOptions]) -> TaskInfo:
+        """Enqueue a task: a type with its payload and options (`TaskOptions` describes them), or a whole `Task`.
+
+        Returns once Redis has stored it; an answer that was lost is asked for again, so the task is stored once.
+
+        Raises:
+            InvalidOption: An option or the payload cannot be used; nothing was sent.
+            TaskIdTaken: A task with the id exists.
+            DuplicateTask: Another task of the same type and payload holds the unique lock.
+            BrokerUnavailable: Redis does not answer, or its memory is full.
+
+        """
+        described = as_task(task, payload, options)
+        placement, info = place(described, now=self.broker.clock.now())
+        placed, repeated = await self._coalescer.place(placement)
+        answer = _answer(described, info, placed, repeated=repeated)
+        if isinstance(answer, TaskConflict):
+            raise answer
+        return answer
+
+    async def enqueue_many(self, tasks: Iterable[Task]) -> list[TaskInfo | TaskConflict]:
+        """Enqueue tasks in batches; return for each, in order, what `enqueue` returns or the conflict it would raise.
+
+        Raises:
+            InvalidOption: A payload cannot be used; tasks of earlier batches (1,000 each) are stored.
+            BrokerUnavailable: Redis does not answer; tasks of earlier batches are stored.
+
+        """
+        answers: list[TaskInfo | TaskConflict] = []
+        waiting = list(tasks)
+        for first in range(0, len(waiting), _BATCH):
+            batch = waiting[first : first + _BATCH]
+            now = self.broker.clock.now()
+            described = [place(task, now=now) for task in batch]
+            placed, repeated = await self._coalescer.send([placement for placement, _ in described])
+            answers += [
+                _answer(task, info, outcome, repeated=repeated)
+                for task, (_, info), outcome in zip(batch, described, placed, strict=True)
+            ]
+        return answers
+
+    async def result(self, task: TaskInfo | str, *, queue: str | None = None, timeout: float | None = None) -> Any:
+        """Wait until a task has ended and return its result, decoded from JSON (`bytes` if it is not JSON).
+
+        The task must be kept after its end: give it a `retention`. `timeout` is in seconds, None waits for ever.
+
+        Raises:
+            TaskFailed: The task was archived: given up or cancelled.
+            TaskNotFound: There is no such task (any more).
+            ResultTimeout: It has not ended in time.
+
+        """
+        task_id, queue = (task.id, task.queue) if isinstance(task, TaskInfo) else (task, queue)
+        info = await self.wait(task_id, queue=queue, timeout=timeout)
+        return result_of(info)
+
+    async def wait(self, task_id: str, *, queue: str | None = None, timeout: float | None = None) -> TaskInfo:
+        """Wait until a task has ended and return what is known of it then. Raises as `result` does, but `TaskFailed`."""
+        info = await self._inspector.task(task_id, queue)
+        if info.state.finished:
+            return info
+        if self._subscriptions is None:
+            self._subscriptions = Subscriptions(self.broker.url)
+        until = time.monotonic() + timeout if timeout is not None else float("inf")
+        async with self._subscriptions.listen(ENDED_CHANNEL + task_id) as listener:
+            while True:
+                info = await self._inspector.task(task_id, queue)
+                left = until - time.monotonic()
+                if info.state.finished:
+                    return info
+                if left <= 0:
+                    raise ResultTimeout(task_id, info.state)
+                await listener.wait(min(left, _FALLBACK_CHECK))
+
+
+def result_of(info: TaskInfo) -> Any:
+    """Return the result of a task that has ended. Raises `TaskFailed` if it was archived."""
+    if info.state is TaskState.ARCHIVED:
+        raise TaskFailed(info.id, info.last_error or "", cancelled=info.cancelled)
+    if not info.result:
+        return None
+    try:
+        return msgspec.json.decode(info.result)
+    except msgspec.MsgspecError:
+        return info.result
+
+
+class SyncClient:
+    """Enqueues tasks from blocking programs: Django, Flask, a script. Threads may share it; a fork gets connections of its own.
+
+    Args:
+        redis_url: URL of the Redis server.
+
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self._client = connection.connect_sync(redis_url)
+        self._server: connection.Server | None = None
+        self._clock = Clock()
+        self._known_queues: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def enqueue(self, task: str | Task, payload: Any = None, **options: Unpack[EnqueueOptions]) -> TaskInfo:
+        """Enqueue a task; see `Client.enqueue`."""
+        answer = self.enqueue_many([as_task(task, payload, options)])[0]
+        if isinstance(answer, TaskConflict):
+            raise answer
+        return answer
+
+    def enqueue_many(self, tasks: Iterable[Task]) -> list[TaskInfo | TaskConflict]:
+        """Enqueue tasks in batches; see `Client.enqueue_many`."""
+        answers: list[TaskInfo | TaskConflict] = []
+        waiting = list(tasks)
+        for first in range(0, len(waiting), _BATCH):
+            batch = waiting[first : first + _BATCH]
+            self._open()
+            described = [place(task, now=self._clock.now()) for task in batch]
+            placed, repeated = self._send([placement for placement, _ in described])
+            answers += [
+                _answer(task, info, outcome, repeated=repeated)
+                for task, (_, info), outcome in zip(batch, described, placed, strict=True)
+            ]
+        return answers
+
+    def _open(self) -> connection.Server:
+        if self._server is None:
+            server = connection.inspect_server_sync(self._client)
+            with scripts.redis_errors():
+                asked_at = time.time()
+                reply: tuple[int, int] = self._client.time()  # type: ignore[assignment]
+                self._clock.synchronise(reply, asked_at=asked_at, answered_at=time.time())
+            self._server = server
+        return self._server
+
+    def _send(self, placements: Sequence[Placement]) -> tuple[list[Placed], bool]:
+        try:
+            return self._place(placements), False
+        except BrokerUnavailable:
+            time.sleep(_PAUSE_BEFORE_REPEAT)
+            return self._place(placements), True
+
+    def _place(self, placements: Sequence[Placement]) -> list[Placed]:
+        new = {placement.queue for placement in placements} - self._known_queues
+        if new:
+            with scripts.redis_errors():
+                self._client.sadd(ALL_QUEUES, *new)
+            self._known_queues |= new
+        calls = enqueue_calls(placements, now_ns=self._clock.now_ns())
+        flags = self._open().understands_flags
+        replies = scripts.run_sync(self._client, [call for call, _ in calls], flags=flags)
+        return read_placed(calls, replies, len(placements))

@@ -1,0 +1,336 @@
+"""The shape of the settings, with defaults and units. `Settings(...)` itself reads neither files nor environment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from taskflow.durations import format_duration, parse_duration
+from taskflow.errors import InvalidQueue
+from taskflow.task import check_queue
+
+MASK = "***"
+MAX_THREADS = 32
+"""How many threads run `def` handlers when `server.worker.threads` is 0 and the concurrency is higher than this."""
+
+_URL_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/@\[\]]+):\d{1,5}|/\S+")
+_URL_PASSWORD = re.compile(r"(://[^\s:/?#\"'<>@]*):[^\s/?#\"'<>]*@")
+_URL_SECRET = re.compile(r"([?&](?:password|passwd|secret|(?:access_)?token|api_?key)=)[^&\s#\"'<>]+", re.IGNORECASE)
+
+
+def mask_url(text: str) -> str:
+    """Return the text with `***` for the passwords of all URLs in it, and for secrets in their query strings."""
+    if "://" in text and "@" in text:
+        text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    if "=" in text:
+        text = _URL_SECRET.sub(rf"\1{MASK}", text)
+    return text
+
+
+def _queue_name(name: str) -> str:
+    try:
+        check_queue(name)
+    except InvalidQueue as error:
+        raise ValueError(error.reason) from error
+    return name
+
+
+def _read_duration(value: object) -> timedelta:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if not isinstance(value, timedelta):
+        raise ValueError('must be a duration with its unit, such as "30s"')  # noqa: TRY004 - pydantic collects ValueError
+    if value < timedelta(0):
+        raise ValueError("must not be negative")
+    return value
+
+
+def _more_than_zero(duration: timedelta) -> timedelta:
+    if not duration:
+        raise ValueError("must be more than 0s")
+    return duration
+
+
+def _read_names(value: object) -> object:
+    if isinstance(value, str):
+        text = value.strip()
+        return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+    return value
+
+
+def _read_weights(value: object) -> object:
+    if isinstance(value, str) and value.strip().startswith("{"):
+        return json.loads(value)
+    if isinstance(value, (str, list)):
+        pairs = [str(part).partition("=") for part in _iterate(_read_names(value))]
+        return {name.strip(): weight.strip() if equals else 1 for name, equals, weight in pairs}
+    return value
+
+
+def _iterate(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _read_level(value: object) -> object:
+    if isinstance(value, str):
+        level = value.lower()
+        return {"warn": "warning", "fatal": "critical"}.get(level, level)
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
+PositiveDuration = Annotated[Duration, AfterValidator(_more_than_zero)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_read_names)]
+Weights = Annotated[Mapping[str, Annotated[int, Field(ge=1)]], BeforeValidator(_read_weights), Field(min_length=1)]
+Size = Annotated[ByteSize, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_read_level)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+LogFormat = Literal["json", "console", "auto"]
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are errors, and values do not change once they are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class App(Section):
+    """`app`: what this installation is called, in logs and on pages."""
+
+    name: str = "taskflow"
+    environment: str = "development"
+    debug: bool = False
+
+
+class Http(Section):
+    """`server.http`: the API server.
+
+    `port` 0 takes a free one. `read_timeout` bounds the time to read a request. `body_limit` is the largest body in bytes,
+    `batch_limit` the most tasks in one batch. `request_log` writes one log line per request.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    read_timeout: PositiveDuration = timedelta(seconds=10)
+    body_limit: Size = ByteSize(1024 * 1024)
+    batch_limit: Count = 10_000
+    request_log: bool = True
+
+
+class Health(Section):
+    """`server.worker.health`: the worker's own port for health, readiness and metrics. `port` 0 takes a free one."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 8082
+
+
+class WorkerSettings(Section):
+    """`server.worker`: one worker server.
+
+    `concurrency`: tasks at a time, per process. `queues`: names to weights; with weights 6 and 3 the first queue gets two
+    thirds of the slots while both have tasks; `strict_priority` empties a queue of higher weight before it looks at the
+    next. `shutdown_timeout`: how long running tasks may take to end after the first signal. `processes`: worker processes.
+    `threads`: for `def` handlers; 0 means as many as `concurrency`, at most 32. `lease`: for how long a task belongs to its
+    worker without a sign of life; `heartbeat` extends it. `recover_grace`: how long after the lease a task is taken to be
+    lost. `recover_interval`, `forward_interval` and `janitor_interval`: time between sweeps that take over lost tasks,
+    make due tasks pending, and remove what expired.
+    """
+
+    concurrency: Count = 100
+    queues: Weights = {"critical": 6, "default": 3, "low": 1}
+    strict_priority: bool = False
+    shutdown_timeout: Duration = timedelta(seconds=8)
+    processes: Count = 1
+    threads: Natural = 0
+    lease: PositiveDuration = timedelta(seconds=30)
+    heartbeat: PositiveDuration = timedelta(seconds=5)
+    recover_grace: Duration = timedelta(seconds=30)
+    recover_interval: PositiveDuration = timedelta(seconds=5)
+    forward_interval: PositiveDuration = timedelta(seconds=1)
+    janitor_interval: PositiveDuration = timedelta(seconds=8)
+    health: Health = Health()
+
+    @property
+    def effective_threads(self) -> int:
+        """The number of threads for `def` handlers."""
+        return self.threads or min(self.concurrency, MAX_THREADS)
+
+    @field_validator("queues")
+    @classmethod
+    def _queue_names(cls, queues: Mapping[str, int]) -> Mapping[str, int]:
+        return {_queue_name(name): weight for name, weight in queues.items()}
+
+    @model_validator(mode="after")
+    def _lease_outlives_a_missed_heartbeat(self) -> Self:
+        if self.heartbeat * 2 > self.lease:
+            raise ValueError(
+                f"heartbeat ({format_duration(self.heartbeat)}) must be at most half of lease "
+                f"({format_duration(self.lease)}), or one late heartbeat loses running tasks"
+            )
+        return self
+
+
+class Server(Section):
+    """`server`: the API server and the worker server."""
+
+    http: Http = Http()
+    worker: WorkerSettings = WorkerSettings()
+
+
+class RedisSettings(Section):
+    """`redis`: where the tasks are kept.
+
+    `url` is `redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://` or `redis+cluster://`. While it is empty, the
+    URL is made from `addr` (`host:port`, or the path of a unix socket), `username`, `password`, `db` and `tls`.
+    `embedded` starts a private server instead. `allow_eviction` accepts a server that drops keys when its memory is full.
+    """
+
+    url: str = ""
+    addr: str = "127.0.0.1:6379"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    db: Natural = 0
+    tls: bool = False
+    embedded: bool = False
+    allow_eviction: bool = False
+
+    @property
+    def effective_url(self) -> str:
+        """The URL to connect to, with its password. `username` and `password` fill in where `url` has no credentials."""
+        credentials = self._credentials()
+        if self.url:
+            parts = urlsplit(self.url)
+            return urlunsplit(parts if "@" in parts.netloc else parts._replace(netloc=credentials + parts.netloc))
+        if self.addr.startswith("/"):
+            return f"unix://{credentials}{quote(self.addr)}?db={self.db}"
+        return f"{'rediss' if self.tls else 'redis'}://{credentials}{self.addr}/{self.db}"
+
+    def _credentials(self) -> str:
+        password = self.password.get_secret_value()
+        if not (self.username or password):
+            return ""
+        return f"{quote(self.username, safe='')}:{quote(password, safe='')}@"
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if url and url.partition("://")[0] not in _URL_SCHEMES:
+            raise ValueError(f"must start with one of {', '.join(f'{scheme}://' for scheme in _URL_SCHEMES)}")
+        return url
+
+    @field_validator("addr")
+    @classmethod
+    def _host_and_port(cls, addr: str) -> str:
+        if not _ADDRESS.fullmatch(addr):
+            raise ValueError("must be host:port, such as 127.0.0.1:6379, or the path of a unix socket")
+        return addr
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Hide the URL's password; `SecretStr` hides the other one."""
+        for name, value in super().__repr_args__():
+            yield name, mask_url(value) if name == "url" else value
+
+
+class Queues(Section):
+    """`queues`: `default` is the queue of a task that names none."""
+
+    default: Annotated[str, BeforeValidator(_queue_name)] = "default"
+
+
+class Tasks(Section):
+    """`tasks`: what holds for tasks that do not say otherwise.
+
+    `retention` (kept after the end) and `max_retries` are for tasks created over HTTP or by the command line; `timeout` is
+    for one attempt. `payload_limit` is the largest payload in bytes.
+    """
+
+    retention: Duration = timedelta(hours=1)
+    max_retries: Natural = 3
+    timeout: PositiveDuration = timedelta(minutes=30)
+    payload_limit: Size = ByteSize(1024 * 1024)
+
+
+class Auth(Section):
+    """`api.auth`: `disabled` lets the API listen on a public address without keys."""
+
+    disabled: bool = False
+
+
+class Cors(Section):
+    """`api.cors`: the origins, such as `https://app.example.org`, whose pages may call the API; none by default."""
+
+    allow_origins: Names = ()
+
+
+class Api(Section):
+    """`api`: `allow_types` are globs of task types that are accepted although no Python worker has published them."""
+
+    allow_types: Names = ()
+    auth: Auth = Auth()
+    cors: Cors = Cors()
+
+
+class Logging(Section):
+    """`logging`: `format` auto means console on a terminal and JSON elsewhere."""
+
+    level: LogLevel = "info"
+    format: LogFormat = "auto"
+    output: Literal["stderr", "stdout"] = "stderr"
+
+
+class Progress(Section):
+    """`progress`: for how long a task's progress is kept after its last entry, and about how many entries."""
+
+    ttl: PositiveDuration = timedelta(hours=1)
+    max_entries: Count = 1000
+
+
+class Settings(BaseSettings):
+    """All settings, frozen. Its `repr` holds no secrets."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    app: App = App()
+    server: Server = Server()
+    redis: RedisSettings = RedisSettings()
+    queues: Queues = Queues()
+    tasks: Tasks = Tasks()
+    api: Api = Api()
+    logging: Logging = Logging()
+    progress: Progress = Progress()
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what is passed: `load_settings` reads the sources, since it must know where each value came from."""
+        return (init_settings,)

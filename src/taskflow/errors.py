@@ -1,0 +1,362 @@
+"""Every exception of TaskFlow.
+
+```
+TaskFlowError
+├── InvalidOption            400 INVALID_REQUEST      a task option or payload cannot be used; nothing was sent
+│   ├── InvalidTaskType      400 INVALID_TASK_TYPE
+│   ├── InvalidPayload       400 INVALID_PAYLOAD
+│   ├── InvalidTimeout       400 INVALID_TIMEOUT
+│   ├── InvalidProcessAt     400 INVALID_PROCESS_AT
+│   ├── InvalidUnique        400 INVALID_UNIQUE
+│   ├── InvalidQueue         400 INVALID_QUEUE
+│   ├── InvalidTaskId        400 INVALID_TASK_ID
+│   └── InvalidTaskState     400 INVALID_TASK_STATE
+├── TaskNotFound             404 TASK_NOT_FOUND
+├── QueueNotFound            404 QUEUE_NOT_FOUND
+├── ProgressNotFound         404 PROGRESS_NOT_FOUND
+├── TaskConflict             409 TASK_ALREADY_EXISTS
+│   ├── TaskIdTaken          409 TASK_ALREADY_EXISTS
+│   └── DuplicateTask        409 TASK_ALREADY_EXISTS  another task holds the unique lock
+├── TaskActive               409 TASK_ACTIVE
+├── TaskFinished             409 TASK_FINISHED
+├── BrokerUnavailable        503 REDIS_UNAVAILABLE
+├── ConfigError              -                        settings that cannot be used
+├── UnsupportedServer        -                        the Redis server is too old or set up to lose tasks
+├── MessageInvalid           -                        bytes that are not a task message
+├── TaskFailed               -                        `client.result`: the task was archived
+└── ResultTimeout            -                        `client.result` waited in vain
+
+what went wrong with an attempt, as the task's error text names it:
+AttemptError
+├── AttemptTimedOut                                   it took longer than its timeout or deadline
+├── AttemptCancelled                                  a peer asked its worker to stop it
+├── HandlerNotFound                                   no handler serves the type
+└── HandlerExit                                       the handler raised SystemExit or KeyboardInterrupt
+
+raised by handlers, to steer what becomes of their task:
+HandlerSignal
+├── SkipRetry                                         archive the task, without further attempts
+├── RevokeTask                                        drop the task
+└── Retry(delay)                                      try again after a delay of the handler's choosing
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import ClassVar
+
+
+class TaskFlowError(Exception):
+    """The root of every error that TaskFlow raises.
+
+    `status` is the HTTP status and `code` the machine-readable code the API answers with.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL_ERROR"
+
+    @property
+    def details(self) -> dict[str, object]:
+        """What a program may want to know of the error: the exception's own data."""
+        return {}
+
+
+class InvalidOption(TaskFlowError, ValueError):
+    """A task option cannot be used; nothing was sent. `option` names it."""
+
+    status = 400
+    code = "INVALID_REQUEST"
+
+    def __init__(self, option: str, reason: str) -> None:
+        super().__init__(f"{option}: {reason}")
+        self.option = option
+        self.reason = reason
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The option's name."""
+        return {"option": self.option}
+
+
+class InvalidTaskType(InvalidOption):
+    """The task type is empty, or no worker has published it. `close` lists similar known types."""
+
+    code = "INVALID_TASK_TYPE"
+
+    def __init__(self, reason: str, *, close: Sequence[str] = ()) -> None:
+        super().__init__("type", reason)
+        self.close = tuple(close)
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The option's name and similar types."""
+        return {"option": self.option, "close": list(self.close)}
+
+
+class InvalidPayload(InvalidOption):
+    """The payload does not fit the task type. `path` is the field (`$.to`), `expected` and `got` say why, if known."""
+
+    code = "INVALID_PAYLOAD"
+
+    def __init__(self, reason: str, *, path: str = "$", expected: str | None = None, got: str | None = None) -> None:
+        super().__init__("payload", reason)
+        self.path = path
+        self.expected = expected
+        self.got = got
+
+    @property
+    def details(self) -> dict[str, object]:
+        """Where the payload fails, what was expected there, and what was got."""
+        return {"path": self.path, "expected": self.expected, "got": self.got}
+
+
+class InvalidTimeout(InvalidOption):
+    """The timeout or deadline is not a usable time."""
+
+    code = "INVALID_TIMEOUT"
+
+
+class InvalidProcessAt(InvalidOption):
+    """`process_at` or `process_in` is not a usable time."""
+
+    code = "INVALID_PROCESS_AT"
+
+
+class InvalidUnique(InvalidOption):
+    """The unique lock's time is not usable: it must be at least one second."""
+
+    code = "INVALID_UNIQUE"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("unique", reason)
+
+
+class InvalidQueue(InvalidOption):
+    """The queue's name is empty, too long, or has a character that Redis keys cannot carry."""
+
+    code = "INVALID_QUEUE"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("queue", reason)
+
+
+class InvalidTaskId(InvalidOption):
+    """The task id is empty or too long."""
+
+    code = "INVALID_TASK_ID"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("task_id", reason)
+
+
+class InvalidTaskState(InvalidOption):
+    """The name is not one of a task's states."""
+
+    code = "INVALID_TASK_STATE"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("status", reason)
+
+
+class TaskNotFound(TaskFlowError, LookupError):
+    """No such task: it never existed, or it ended and its retention is over."""
+
+    status = 404
+    code = "TASK_NOT_FOUND"
+
+    def __init__(self, task_id: str, queue: str | None = None) -> None:
+        where = f"in queue {queue!r}" if queue else "in any queue"
+        super().__init__(f"task {task_id!r} not found {where}; it may have ended and its retention may be over")
+        self.task_id = task_id
+        self.queue = queue
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The task and the queue that was searched (null: all)."""
+        return {"task_id": self.task_id, "queue": self.queue}
+
+
+class QueueNotFound(TaskFlowError, LookupError):
+    """No task was ever enqueued to this queue."""
+
+    status = 404
+    code = "QUEUE_NOT_FOUND"
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"queue {queue!r} not found; a queue exists from its first task on")
+        self.queue = queue
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The queue."""
+        return {"queue": self.queue}
+
+
+class ProgressNotFound(TaskFlowError, LookupError):
+    """The task has published no progress, or what it published has expired."""
+
+    status = 404
+    code = "PROGRESS_NOT_FOUND"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"task {task_id!r} has published no progress (or it has expired)")
+        self.task_id = task_id
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The task."""
+        return {"task_id": self.task_id}
+
+
+class TaskConflict(TaskFlowError):
+    """The task was not enqueued: its id or its unique lock is taken. `holder` is the id of the task in the way."""
+
+    status = 409
+    code = "TASK_ALREADY_EXISTS"
+
+    def __init__(self, message: str, *, task_id: str, queue: str, holder: str) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.queue = queue
+        self.holder = holder
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The task in the way, and its queue."""
+        return {"task_id": self.task_id, "queue": self.queue, "holder": self.holder}
+
+
+class TaskIdTaken(TaskConflict):
+    """A task with this id exists in the queue."""
+
+    def __init__(self, task_id: str, queue: str) -> None:
+        super().__init__(
+            f"a task with the id {task_id!r} exists in queue {queue!r}", task_id=task_id, queue=queue, holder=task_id
+        )
+
+
+class DuplicateTask(TaskConflict):
+    """Another task of the same type and payload holds the unique lock."""
+
+    def __init__(self, task_id: str, queue: str, holder: str) -> None:
+        super().__init__(
+            f"task {holder!r} of the same type and payload holds the unique lock in queue {queue!r}",
+            task_id=task_id,
+            queue=queue,
+            holder=holder,
+        )
+
+
+class TaskActive(TaskFlowError):
+    """The task is running, so it cannot be changed or deleted; cancel it first."""
+
+    status = 409
+    code = "TASK_ACTIVE"
+
+    def __init__(self, task_id: str, queue: str) -> None:
+        super().__init__(f"task {task_id!r} in queue {queue!r} is running; cancel it first")
+        self.task_id = task_id
+        self.queue = queue
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The task and its queue."""
+        return {"task_id": self.task_id, "queue": self.queue}
+
+
+class TaskFinished(TaskFlowError):
+    """The task has ended, so it cannot be cancelled. `state` is completed or archived."""
+
+    status = 409
+    code = "TASK_FINISHED"
+
+    def __init__(self, task_id: str, queue: str, state: str) -> None:
+        super().__init__(f"task {task_id!r} in queue {queue!r} has ended: it is {state}")
+        self.task_id = task_id
+        self.queue = queue
+        self.state = state
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The task, its queue and its state."""
+        return {"task_id": self.task_id, "queue": self.queue, "state": self.state}
+
+
+class BrokerUnavailable(TaskFlowError, ConnectionError):
+    """Redis did not answer, or refused to write (memory full, read-only replica); try again later."""
+
+    status = 503
+    code = "REDIS_UNAVAILABLE"
+
+
+class ConfigError(TaskFlowError, ValueError):
+    """A setting cannot be used: unknown key, wrong type, or a combination that would be unsafe."""
+
+
+class UnsupportedServer(TaskFlowError):
+    """The Redis server is too old, or set up to lose tasks; the message says what to change."""
+
+
+class MessageInvalid(TaskFlowError, ValueError):
+    """The bytes are not a task message."""
+
+
+class TaskFailed(TaskFlowError):
+    """The awaited task was archived: given up (`error` is its last error), or `cancelled`."""
+
+    def __init__(self, task_id: str, error: str, *, cancelled: bool) -> None:
+        super().__init__(f"task {task_id!r} was {'cancelled' if cancelled else f'given up: {error}'}")
+        self.task_id = task_id
+        self.error = error
+        self.cancelled = cancelled
+
+
+class ResultTimeout(TaskFlowError, TimeoutError):
+    """The task had not ended when the wait was over. `state` is its state then."""
+
+    def __init__(self, task_id: str, state: str) -> None:
+        super().__init__(f"task {task_id!r} has not ended in time: it is {state}")
+        self.task_id = task_id
+        self.state = state
+
+
+class AttemptError(TaskFlowError):
+    """The root of what goes wrong with an attempt, apart from the handler's own exceptions."""
+
+
+class AttemptTimedOut(AttemptError, TimeoutError):
+    """The attempt took longer than its timeout or deadline."""
+
+
+class AttemptCancelled(AttemptError):
+    """A peer asked the worker to stop the attempt, without cancelling the task for good."""
+
+
+class HandlerNotFound(AttemptError, LookupError):
+    """No handler of this worker serves the type."""
+
+
+class HandlerExit(AttemptError):
+    """The handler raised `SystemExit` or `KeyboardInterrupt`: its task has failed, the worker goes on."""
+
+
+class HandlerSignal(Exception):  # noqa: N818 - raised by handlers to steer, not to report an error
+    """The root of what a handler raises to steer what becomes of its task."""
+
+
+class SkipRetry(HandlerSignal):
+    """Archive the task at once, without further attempts."""
+
+
+class RevokeTask(HandlerSignal):
+    """Drop the task at once: no further attempts, nothing archived."""
+
+
+class Retry(HandlerSignal):
+    """Try again after `delay` (at least zero), instead of after the backoff. It counts as a retry."""
+
+    def __init__(self, delay: timedelta, reason: str = "the handler asked for another attempt") -> None:
+        super().__init__(reason)
+        self.delay = delay

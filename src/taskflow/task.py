@@ -1,0 +1,315 @@
+"""The domain: tasks and what is known of them. Frozen values, no I/O.
+
+Times are timezone-aware `datetime` in UTC, spans are `timedelta`; `None` means "not set" or "not known".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypedDict
+
+from msgspec import Struct, field
+
+from taskflow.errors import (
+    InvalidOption,
+    InvalidProcessAt,
+    InvalidQueue,
+    InvalidTaskId,
+    InvalidTaskType,
+    InvalidTimeout,
+    InvalidUnique,
+)
+
+DEFAULT_QUEUE = "default"
+DEFAULT_MAX_RETRIES = 25
+"""asynq's own default number of retries."""
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+"""How long an attempt may take when neither timeout nor deadline is given (asynq's own default)."""
+MAX_QUEUE_BYTES = 128
+MAX_TASK_ID_BYTES = 256
+MAX_RETRIES = 2**31 - 1
+"""The wire carries the number of retries as int32."""
+MAX_SPAN = timedelta(days=365 * 100)
+"""Longer than any timeout, delay or retention makes sense, short enough for every number on the wire."""
+
+_FORBIDDEN_IN_QUEUE = frozenset("{} ")
+_ZERO = timedelta(0)
+_SECOND = timedelta(seconds=1)
+
+
+def check_task_type(task_type: str) -> None:
+    """Raise `InvalidTaskType` unless the type is text that is more than white space and UTF-8 can carry."""
+    if not isinstance(task_type, str) or not task_type.strip():
+        raise InvalidTaskType(f"must be text such as 'email:send', not {task_type!r}")
+    if not task_type.isascii() and not _encodable(task_type):
+        raise InvalidTaskType("must be text that UTF-8 can carry (it holds a lone surrogate)")
+
+
+def check_queue(queue: str) -> None:
+    """Raise `InvalidQueue` unless the name can be part of a Redis key: see `TaskOptions.queue`."""
+    if not isinstance(queue, str) or not queue:
+        raise InvalidQueue(f"must be a name such as 'default', not {queue!r}")
+    if not queue.isprintable() or not _FORBIDDEN_IN_QUEUE.isdisjoint(queue):
+        raise InvalidQueue(f"must hold no braces, spaces or control characters: {queue!r}")
+    if len(queue.encode()) > MAX_QUEUE_BYTES:
+        raise InvalidQueue(f"must be at most {MAX_QUEUE_BYTES} bytes")
+
+
+def check_task_id(task_id: str) -> None:
+    """Raise `InvalidTaskId` unless the id is text of 1 to 256 bytes."""
+    if not isinstance(task_id, str) or not task_id.strip():
+        raise InvalidTaskId(f"must be non-empty text, not {task_id!r}")
+    if not _encodable(task_id) or len(task_id.encode()) > MAX_TASK_ID_BYTES:
+        raise InvalidTaskId(f"must be UTF-8 text of at most {MAX_TASK_ID_BYTES} bytes")
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_text(option: str, text: object) -> None:
+    if not isinstance(text, str) or not _encodable(text):
+        raise InvalidOption(option, f"must be UTF-8 text, not {text!r}")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        _check_text("headers", name)
+        _check_text("headers", value)
+
+
+def _check_span(error: type[InvalidOption], option: str, span: timedelta, *, least: timedelta) -> None:
+    if not isinstance(span, timedelta) or not least <= span <= MAX_SPAN:
+        raise error(option, f"must be a timedelta from {least} to {MAX_SPAN.days} days, not {span!r}")
+
+
+def _check_moment(error: type[InvalidOption], option: str, moment: datetime) -> None:
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise error(option, f"must be a datetime with a time zone (e.g. datetime.now(UTC)), not {moment!r}")
+    if not datetime(1970, 1, 2, tzinfo=UTC) <= moment <= datetime(9000, 1, 1, tzinfo=UTC):
+        raise error(option, f"must be between 1970 and the year 9000, not {moment.isoformat()}")
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life; the names are asynq's."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    SCHEDULED = "scheduled"
+    RETRY = "retry"
+    ARCHIVED = "archived"
+    COMPLETED = "completed"
+    AGGREGATING = "aggregating"
+
+    @property
+    def finished(self) -> bool:
+        """Whether a task in this state has ended: completed or archived."""
+        return self in {TaskState.COMPLETED, TaskState.ARCHIVED}
+
+
+class EnqueueOptions(TypedDict, total=False):
+    """The options of `enqueue`, as keyword arguments; `TaskOptions` says what each means."""
+
+    queue: str
+    max_retries: int
+    timeout: timedelta | None
+    deadline: datetime | None
+    process_at: datetime | None
+    process_in: timedelta | None
+    unique: timedelta | None
+    task_id: str | None
+    retention: timedelta
+    group: str | None
+    headers: Mapping[str, str]
+
+
+class TaskOptions(Struct, frozen=True, kw_only=True):
+    """How a task is to be carried out. Checked when made: an unusable option raises the error that names it.
+
+    Attributes:
+        queue: Name of the queue: 1 to 128 bytes, no `{`, `}`, spaces or control characters. Default `default`.
+        max_retries: How often a failed task is tried again; 0 means never. Default 25.
+        timeout: How long one attempt may take, in whole seconds (rounded up). Default: 30 minutes, unless a deadline is given.
+        deadline: When the task must have ended, whatever attempt it is in.
+        process_at: When the task falls due. Not with `process_in`. A time in the past means now.
+        process_in: How long from now the task falls due.
+        unique: For how long (at least 1 s) no other task of the same type, payload and queue may be enqueued, unless
+            this one ends before. With a due time the lock lasts until then and this long after.
+        task_id: The task's id, 1 to 256 bytes; it must be new in its queue. Default: a random UUID.
+        retention: How long the task and its result are kept after success, in whole seconds (rounded up). Default 0: gone when done.
+        group: Collect the task in this group, to be aggregated with others.
+        headers: Text pairs that travel with the task.
+
+    Raises:
+        InvalidOption: Or one of its subclasses; `option` names the culprit.
+
+    """
+
+    queue: str = DEFAULT_QUEUE
+    max_retries: int = DEFAULT_MAX_RETRIES
+    timeout: timedelta | None = None
+    deadline: datetime | None = None
+    process_at: datetime | None = None
+    process_in: timedelta | None = None
+    unique: timedelta | None = None
+    task_id: str | None = None
+    retention: timedelta = _ZERO
+    group: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_queue(self.queue)
+        if type(self.max_retries) is not int or not 0 <= self.max_retries <= MAX_RETRIES:
+            raise InvalidOption("max_retries", f"must be a whole number from 0 to {MAX_RETRIES}, not {self.max_retries!r}")
+        if self.timeout is not None:
+            _check_span(InvalidTimeout, "timeout", self.timeout, least=_ZERO)
+        if self.deadline is not None:
+            _check_moment(InvalidTimeout, "deadline", self.deadline)
+        if self.process_at is not None or self.process_in is not None:
+            self._check_due()
+        if self.unique is not None:
+            self._check_unique(self.unique)
+        if self.task_id is not None:
+            check_task_id(self.task_id)
+        if self.retention is not _ZERO:
+            _check_span(InvalidOption, "retention", self.retention, least=_ZERO)
+        if self.group is not None:
+            _check_text("group", self.group)
+            if not self.group:
+                raise InvalidOption("group", "must not be empty; leave it out for a task without a group")
+        if self.headers:
+            _check_headers(self.headers)
+
+    def _check_due(self) -> None:
+        if self.process_at is not None and self.process_in is not None:
+            raise InvalidProcessAt("process_at", "give either process_at or process_in, not both")
+        if self.process_at is not None:
+            _check_moment(InvalidProcessAt, "process_at", self.process_at)
+        if self.process_in is not None:
+            _check_span(InvalidProcessAt, "process_in", self.process_in, least=_ZERO)
+
+    @staticmethod
+    def _check_unique(unique: timedelta) -> None:
+        if not isinstance(unique, timedelta) or not _SECOND <= unique <= MAX_SPAN:
+            raise InvalidUnique(f"must be a timedelta of at least 1 second, not {unique!r}")
+
+
+class Task(Struct, frozen=True):
+    """A task to enqueue: its type, its payload, and how it is to be carried out.
+
+    The payload is JSON made of any value msgspec encodes; `bytes` travel as they are, `None` is an empty payload.
+    """
+
+    type: str
+    payload: Any = None
+    options: TaskOptions = TaskOptions()
+
+    def __post_init__(self) -> None:
+        check_task_type(self.type)
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One failed attempt at a task."""
+
+    at: datetime
+    worker: str
+    error: str
+    traceback: str | None = None
+
+
+class TaskInfo(Struct, frozen=True, kw_only=True):
+    """What is known of a task. `next_process_at` is set while scheduled or in retry, `result` once written."""
+
+    id: str
+    queue: str
+    type: str
+    state: TaskState
+    payload: bytes = b""
+    max_retries: int = DEFAULT_MAX_RETRIES
+    retried: int = 0
+    last_error: str | None = None
+    last_failed_at: datetime | None = None
+    timeout: timedelta | None = None
+    deadline: datetime | None = None
+    retention: timedelta = _ZERO
+    group: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    next_process_at: datetime | None = None
+    pending_since: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    result: bytes | None = None
+    attempts: tuple[Attempt, ...] = ()
+    cancelled: bool = False
+    worker: str | None = None
+    orphaned: bool = False
+    """Whether the task is active but its lease has run out: its worker is gone, and it will be recovered."""
+
+
+class QueueInfo(Struct, frozen=True, kw_only=True):
+    """The state of a queue: tasks by state, today's and all-time totals, and the age of its oldest pending task."""
+
+    queue: str
+    pending: int = 0
+    active: int = 0
+    scheduled: int = 0
+    retry: int = 0
+    archived: int = 0
+    completed: int = 0
+    aggregating: int = 0
+    groups: int = 0
+    processed: int = 0
+    failed: int = 0
+    processed_total: int = 0
+    failed_total: int = 0
+    paused: bool = False
+    latency: timedelta = _ZERO
+
+    @property
+    def size(self) -> int:
+        """How many tasks the queue holds, in all states."""
+        states = (self.pending, self.active, self.scheduled, self.retry, self.archived, self.completed, self.aggregating)
+        return sum(states)
+
+
+class RunningTask(Struct, frozen=True, kw_only=True):
+    """A task that a server works on now."""
+
+    id: str
+    type: str
+    queue: str
+    payload: bytes
+    started_at: datetime
+    deadline: datetime | None
+
+
+class ServerInfo(Struct, frozen=True, kw_only=True):
+    """A worker server, Python's or Go's. `status` is new, active, stopped or closed; `queues` maps names to weights."""
+
+    id: str
+    host: str
+    pid: int
+    concurrency: int
+    queues: Mapping[str, int]
+    strict_priority: bool
+    status: str
+    started_at: datetime
+    active_count: int
+    running: tuple[RunningTask, ...] = ()
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a task has come: `percentage` is 0 to 100, `timestamp_ms` Unix time in milliseconds."""
+
+    task_id: str
+    percentage: float
+    stage: str = ""
+    message: str = ""
+    timestamp_ms: int = 0
+    metadata: Mapping[str, Any] | None = None

@@ -1,0 +1,116 @@
+"""The name of every Redis key.
+
+Source: the key table in docs/wire-format.md. A queue's name stands in literal braces, so that all keys of a queue share
+one cluster slot. Keys of our own start with `taskflow:`; asynq never touches them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from functools import lru_cache
+
+ALL_QUEUES = "asynq:queues"
+ALL_SERVERS = "asynq:servers"
+ALL_WORKERS = "asynq:workers"
+ALL_SCHEDULERS = "asynq:schedulers"
+CANCEL_CHANNEL = "asynq:cancel"
+"""Pub/sub: the id of a task to stop."""
+TASK_TYPES = "taskflow:types"
+"""HASH: task type -> JSON of its catalog entry."""
+DUE_CHANNEL = "taskflow:due"
+"""Pub/sub: a queue whose next scheduled task has come nearer."""
+ENDED_CHANNEL = "taskflow:ended:"
+"""Pub/sub, followed by a task's id: its end, as the name of its last state."""
+PROGRESS_STREAM = "progress:"
+"""STREAM, followed by a task's id: the progress it published."""
+PROGRESS_CHANNEL = "taskflow:progress:"
+"""Pub/sub, followed by a task's id: a new entry stands in its progress stream."""
+
+
+class QueueKeys:
+    """The keys of one queue, spelled once. Get them from `queue_keys`."""
+
+    __slots__ = (
+        "active",
+        "aggregation_sets",
+        "archived",
+        "completed",
+        "due",
+        "failed",
+        "group_prefix",
+        "groups",
+        "lease",
+        "paused",
+        "pending",
+        "prefix",
+        "processed",
+        "queue",
+        "retry",
+        "scheduled",
+        "task_prefix",
+        "unique_prefix",
+    )
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self.prefix = f"asynq:{{{queue}}}:"
+        self.task_prefix = self.prefix + "t:"
+        self.group_prefix = self.prefix + "g:"
+        self.unique_prefix = self.prefix + "unique:"
+        self.pending = self.prefix + "pending"
+        self.active = self.prefix + "active"
+        self.lease = self.prefix + "lease"
+        self.scheduled = self.prefix + "scheduled"
+        self.retry = self.prefix + "retry"
+        self.archived = self.prefix + "archived"
+        self.completed = self.prefix + "completed"
+        self.paused = self.prefix + "paused"
+        self.processed = self.prefix + "processed"
+        self.failed = self.prefix + "failed"
+        self.groups = self.prefix + "groups"
+        self.aggregation_sets = self.prefix + "aggregation_sets"
+        self.due = f"taskflow:{{{queue}}}:due"
+        """ZSET: id -> exact due time (Unix s) of scheduled and retry tasks whose time is not a whole second."""
+
+    def task(self, task_id: str) -> str:
+        """The hash of a task."""
+        return self.task_prefix + task_id
+
+    def processed_on(self, day: str) -> str:
+        """The counter of tasks processed on a UTC day (`day_name`)."""
+        return f"{self.processed}:{day}"
+
+    def failed_on(self, day: str) -> str:
+        """The counter of tasks failed on a UTC day (`day_name`)."""
+        return f"{self.failed}:{day}"
+
+    def group(self, group: str) -> str:
+        """The members of a group."""
+        return self.group_prefix + group
+
+    def unique(self, task_type: str, payload: bytes) -> str:
+        """The unique lock of a type and payload; a payload that is not there has an empty suffix, as in asynq."""
+        digest = hashlib.md5(payload, usedforsecurity=False).hexdigest() if payload else ""
+        return f"{self.unique_prefix}{task_type}:{digest}"
+
+
+@lru_cache(maxsize=4096)
+def queue_keys(queue: str) -> QueueKeys:
+    """Return the keys of a queue."""
+    return QueueKeys(queue)
+
+
+def day_name(unix_seconds: float) -> str:
+    """Return the UTC day of a time, as asynq's daily counters name it: `2026-01-31`."""
+    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%d")
+
+
+def server_key(host: str, pid: int, server_id: str) -> str:
+    """The protobuf ServerInfo of a worker server."""
+    return f"{ALL_SERVERS}:{{{host}:{pid}:{server_id}}}"
+
+
+def workers_key(host: str, pid: int, server_id: str) -> str:
+    """The hash of what a worker server runs now."""
+    return f"{ALL_WORKERS}:{{{host}:{pid}:{server_id}}}"

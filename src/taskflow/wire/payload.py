@@ -1,0 +1,57 @@
+"""Payloads and results <-> bytes: JSON, or bytes as they are."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import msgspec
+
+from taskflow.errors import InvalidPayload
+
+
+def encode_payload(value: Any) -> bytes:
+    """Return the bytes of a payload or result: `bytes` as they are, None as none, anything else as JSON.
+
+    Raises:
+        InvalidPayload: The value has no JSON form.
+
+    """
+    if isinstance(value, bytes):
+        return value
+    if value is None:
+        return b""
+    try:
+        return _ENCODER.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidPayload(f"{value!r:.200} has no JSON form: {error}") from error
+
+
+def encode_hook(value: Any) -> Any:
+    """Return something msgspec can encode for a value it does not know: pydantic models are dumped their own way."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is not None and isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"objects of type {type(value).__name__} have no JSON form")
+
+
+def decode_hook(wanted: type, value: Any) -> Any:
+    """Return a value of a type msgspec does not know: pydantic models validate it their own way."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is not None and isinstance(wanted, type) and issubclass(wanted, pydantic.BaseModel):
+        return wanted.model_validate(value)
+    if isinstance(value, wanted):
+        return value
+    raise TypeError(f"cannot make a {wanted.__name__} of JSON")
+
+
+def schema_hook(wanted: type) -> dict[str, Any]:
+    """Return the JSON schema of a type msgspec does not know; any value will do where nothing is known."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is not None and issubclass(wanted, pydantic.BaseModel):
+        schema: dict[str, Any] = wanted.model_json_schema()
+        return schema
+    return {}
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=encode_hook)

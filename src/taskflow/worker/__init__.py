@@ -1,0 +1,1 @@
+"""One process that runs tasks, and its parts: one noun a module."""

@@ -1,0 +1,230 @@
+"""Executor: runs tasks, each in a slot. A slot is free only when its handler has really ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from taskflow.broker.clock import Clock
+from taskflow.broker.delivery import Archive, Delivery, Outcome
+from taskflow.broker.inspector import CANCELLED
+from taskflow.broker.queue import Broker
+from taskflow.errors import HandlerNotFound, SkipRetry
+from taskflow.task import Progress
+from taskflow.wire.message import TaskMessage
+from taskflow.wire.payload import encode_payload
+from taskflow.worker import outcome as policy
+from taskflow.worker.context import TaskContext
+from taskflow.worker.handler import Handler
+from taskflow.worker.outcome import Stop
+from taskflow.worker.processes import ProcessPool
+from taskflow.worker.registry import Registry, Route
+
+_LOG = structlog.get_logger("taskflow.worker")
+
+Finished = Callable[["Run", Outcome | None], None]
+"""Called when an attempt has ended; without an outcome when nothing may be written for it."""
+
+
+class Run:
+    """An attempt that is under way."""
+
+    __slots__ = ("context", "delivery", "stop", "task", "thread", "timer")
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.stop: Stop | None = None
+        self.context: TaskContext | None = None
+        self.thread: Future[Any] | None = None
+
+
+class Executor:
+    """Runs deliveries in `concurrency` slots, and tells `finished` what becomes of each.
+
+    Args:
+        registry: Which handler runs which type.
+        broker: For progress and results that handlers write while they run.
+        worker: This server's name in the records of failed attempts.
+        concurrency: How many tasks run at once.
+        threads: How many `def` handlers run at once.
+        publish: Publishes progress.
+        finished: See `Finished`.
+        slot_freed: Called when a slot has become free.
+
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        broker: Broker,
+        *,
+        worker: str,
+        concurrency: int,
+        threads: int,
+        publish: Callable[[Progress], Any],
+        finished: Finished,
+        slot_freed: Callable[[], None],
+    ) -> None:
+        self.free = concurrency
+        self.concurrency = concurrency
+        self._registry = registry
+        self._broker = broker
+        self._clock: Clock = broker.clock
+        self._worker = worker
+        self._publish = publish
+        self._finished = finished
+        self._slot_freed = slot_freed
+        self._running: dict[Delivery, Run] = {}
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="taskflow handler")
+        self._processes = ProcessPool(concurrency)
+        self._call = registry.wrap(self._innermost)
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def running(self) -> list[Run]:
+        """The attempts under way."""
+        return list(self._running.values())
+
+    @property
+    def busy_threads(self) -> int:
+        """How many slots are held by threads whose task has been given up: nothing can stop them."""
+        return self.concurrency - self.free - len(self._running)
+
+    def start(self, delivery: Delivery) -> None:
+        """Run a task in a free slot."""
+        self.free -= 1
+        self._idle.clear()
+        run = Run(delivery)
+        self._running[delivery] = run
+        run.task = asyncio.get_running_loop().create_task(self._run(run))
+
+    def stop(self, run: Run, why: Stop) -> None:
+        """Stop an attempt that is under way; a `def` handler in a thread is asked to, by `context.cancelled`."""
+        if run.stop is None and run.task is not None:
+            run.stop = why
+            if run.context is not None and run.thread is not None:
+                run.context.stop_flag().set()
+            run.task.cancel()
+
+    async def drain(self) -> None:
+        """Wait until nothing runs."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Let go of threads and processes; threads that are still at work are left alone."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._processes.close()
+
+    async def _run(self, run: Run) -> None:
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._attempt(run)
+        finally:
+            if run.timer is not None:
+                run.timer.cancel()
+            del self._running[run.delivery]
+            self._finished(run, outcome)
+            if run.thread is not None and not run.thread.done():
+                self._keep_slot(run)
+            else:
+                self._free_slot()
+
+    def _keep_slot(self, run: Run) -> None:
+        _LOG.warning("a thread goes on after its task was stopped; it keeps its slot", task_id=run.delivery.id)
+        loop = asyncio.get_running_loop()
+        assert run.thread is not None  # noqa: S101 - the caller has looked
+        run.thread.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(self._free_slot))
+
+    def _free_slot(self) -> None:
+        self.free += 1
+        if not self._running:
+            self._idle.set()
+        self._slot_freed()
+
+    async def _attempt(self, run: Run) -> Outcome | None:
+        delivery = run.delivery
+        message = delivery.message
+        if message is None:
+            _LOG.error("a task message cannot be decoded; the task is archived", task_id=delivery.id, queue=delivery.queue)
+            return Archive("the task message cannot be decoded; its bytes are the payload now")
+        if delivery.cancelled:
+            return Archive(CANCELLED, cancelled=True)
+        delivery.started_at = now = self._clock.now()
+        deadline = deadline_of(message, now)
+        if deadline is not None:
+            run.timer = asyncio.get_running_loop().call_later(max(0.0, deadline - now), self.stop, run, Stop.TIMEOUT)
+        try:
+            result = await self._perform(run, message, deadline)
+        except asyncio.CancelledError:
+            if run.stop is None:
+                raise
+            return policy.stopped(message, run.stop, now=self._clock.now(), worker=self._worker)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its task's failure
+            return policy.failed(message, error, now=self._clock.now(), worker=self._worker)
+        return None if run.stop is Stop.LOST else policy.succeeded(message, result)
+
+    async def _perform(self, run: Run, message: TaskMessage, deadline: float | None) -> bytes | None:
+        run.context = context = TaskContext(
+            task_id=run.delivery.id,
+            task_type=message.type,
+            queue=run.delivery.queue,
+            headers=message.headers,
+            retried=message.retried,
+            max_retries=message.retry,
+            deadline=datetime.fromtimestamp(deadline, UTC) if deadline is not None else None,
+            loop=asyncio.get_running_loop(),
+            publish=self._publish,
+            write_result=lambda result: self._write_result(run.delivery, result),
+        )
+        _RUN.set(run)
+        result = await self._call(context)
+        return None if result is None else encode_payload(result)
+
+    async def _innermost(self, context: TaskContext) -> Any:
+        """Call the handler: the core of the onion."""
+        run = _RUN.get()
+        route = self._registry.find(context.type)
+        if route is None:
+            raise HandlerNotFound(f"no handler of this worker serves the type {context.type!r}")
+        assert run.delivery.message is not None  # noqa: S101 - what cannot be decoded is never run
+        handler = route.handler
+        args, kwargs = handler.bind(run.delivery.message.payload)
+        if handler.executor == "async":
+            return await handler.call(context, args, kwargs)()
+        if handler.executor == "thread":
+            return await self._in_thread(run, handler, args, kwargs)
+        return await self._in_process(context, route, run.delivery.message.payload)
+
+    async def _in_thread(self, run: Run, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert run.context is not None  # noqa: S101 - set by the caller's caller
+        run.context.stop_flag()
+        call = handler.call(run.context, args, kwargs)
+        run.thread = self._threads.submit(contextvars.copy_context().run, call)
+        return await asyncio.wrap_future(run.thread)
+
+    async def _in_process(self, context: TaskContext, route: Route, payload: bytes) -> Any:
+        return await self._processes.run(route.handler, context, payload, redis_url=self._broker.url)
+
+    async def _write_result(self, delivery: Delivery, result: bytes) -> None:
+        if not await self._broker.write_result(delivery, result):
+            raise SkipRetry("the lease of the task is another worker's by now")
+
+
+_RUN: contextvars.ContextVar[Run] = contextvars.ContextVar("taskflow run")
+
+
+def deadline_of(message: TaskMessage, started_at: float) -> float | None:
+    """Return when an attempt begun at a time (Unix s) must have ended: its timeout or deadline, whichever is sooner."""
+    ends = [started_at + message.timeout] if message.timeout > 0 else []
+    if message.deadline > 0:
+        ends.append(float(message.deadline))
+    return min(ends, default=None)

@@ -1,0 +1,246 @@
+"""Fetcher: takes as many tasks as there are free slots, and settles in the same round trip what has finished.
+
+No timer adds latency: what gathered while one round trip was under way is the next one's batch. Two round trips may be
+under way at once, each for half of the slots, so that Redis and this process work at the same time. Empty queues are
+not polled but watched: `BLMOVE pending pending` puts the element back where it was and answers at the moment of a push.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+import structlog
+
+from taskflow.broker import connection
+from taskflow.broker.connection import BLOCK_SECONDS, BLOCKING
+from taskflow.broker.delivery import Delivery
+from taskflow.broker.queue import Broker
+from taskflow.errors import BrokerUnavailable
+from taskflow.wire.keys import queue_keys
+from taskflow.worker.completer import Completer
+from taskflow.worker.executor import Executor
+
+_LOG = structlog.get_logger("taskflow.worker")
+
+MOST_AT_ONCE = 500
+"""The most outcomes, and the most tasks, of one round trip."""
+ROUND_TRIPS = 2
+SLOW_CHECK = 1.0
+"""How often (s) to look into a queue that cannot be watched: it is paused, or Redis refuses."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.064
+"""How long (s) to wait before watching again after waking for nothing: a push wakes every idle worker."""
+OUTAGE_FIRST, OUTAGE_LONGEST = 0.05, 2.0
+"""How long (s) to wait before the next try while Redis does not answer."""
+
+
+def draw(weights: Mapping[str, int], slots: int, *, rand: random.Random) -> dict[str, int]:
+    """Return how many tasks to take of each queue: every free slot draws its queue by weight."""
+    if len(weights) == 1:
+        return dict.fromkeys(weights, slots)
+    return Counter(rand.choices(list(weights), list(weights.values()), k=slots))
+
+
+class Watch:
+    """What the fetcher knows of one queue: whether it may hold tasks, and how long to wait before watching it."""
+
+    __slots__ = ("empty", "pause", "queue", "woken")
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self.empty = asyncio.Event()
+        """Set while the queue is believed empty."""
+        self.pause = 0.0
+        self.woken = False
+
+    def took(self, count: int, wanted: int) -> None:
+        """Note what a round trip took."""
+        if count:
+            self.pause = 0.0
+        elif self.woken:
+            self.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self.pause * 2))
+        self.woken = False
+        if count < wanted:
+            self.empty.set()
+
+    def blocked(self) -> None:
+        """Note that the queue is paused, or that Redis refuses to watch it."""
+        self.pause = SLOW_CHECK
+        self.woken = False
+        self.empty.set()
+
+
+class Fetcher:
+    """Moves tasks between Redis and the executor.
+
+    Args:
+        broker: Where the tasks are.
+        queues: Weight of each queue; with `strict`, the heavier queue always goes first.
+        executor: Runs them.
+        completer: Has the outcomes to settle.
+        leases: Takes the deliveries whose lease the heartbeat keeps.
+        server_id: This server's id, the owner of what it takes.
+
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        queues: Mapping[str, int],
+        executor: Executor,
+        completer: Completer,
+        leases: set[Delivery],
+        *,
+        server_id: str,
+        strict: bool = False,
+    ) -> None:
+        self._broker = broker
+        self._weights = dict(sorted(queues.items(), key=lambda item: -item[1]))
+        self._strict = strict
+        self._executor = executor
+        self._completer = completer
+        self._leases = leases
+        self._server_id = server_id
+        self._watches = {queue: Watch(queue) for queue in self._weights}
+        self._work = asyncio.Event()
+        self._fetches = 0
+        self._reserved = 0
+        self._lost_fetches: list[tuple[str, list[str]]] = []
+        self._rand = random.Random()  # noqa: S311 - it shares out slots
+        self._outage = OUTAGE_FIRST
+        self.stopping = False
+        self.available = True
+        """Whether Redis answered last time."""
+
+    def news(self) -> None:
+        """Wake a round trip: an outcome waits, a slot has become free, or a queue may hold tasks."""
+        self._work.set()
+
+    def stop(self) -> None:
+        """Take no more tasks; outcomes are settled on."""
+        self.stopping = True
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(ROUND_TRIPS if self._executor.concurrency > 1 else 1):
+                group.create_task(self._work_on())
+            for watch in self._watches.values():
+                group.create_task(self._watch(watch))
+
+    async def _work_on(self) -> None:
+        self._work.set()
+        while True:
+            await self._work.wait()
+            if not await self.run_once():
+                self._work.clear()
+
+    async def run_once(self) -> bool:
+        """Make one round trip; return False if there was nothing to do."""
+        taken = self._completer.take(MOST_AT_ONCE)
+        wants = self._wants()
+        if not taken and not wants:
+            return False
+        slots = sum(wants.values())
+        self._reserved += slots
+        self._fetches += 1
+        owner = f"{self._server_id}:{self._fetches}"
+        outcomes = [(delivery, outcome) for delivery, outcome, _ in taken]
+        try:
+            if self._lost_fetches:
+                await self._reclaim()
+            exchanged = await self._broker.exchange(outcomes, wants, owner=owner)
+        except BaseException as error:
+            self._completer.put_back(taken)
+            if wants:
+                self._lost_fetches.append((owner, list(wants)))
+            if not isinstance(error, BrokerUnavailable):
+                raise
+            await self._wait_out(error)
+            return True
+        finally:
+            self._reserved -= slots
+        self._answered()
+        for refused in exchanged.errors:
+            _LOG.error("Redis refused a queue's command; is another kind of value under its key?", error=str(refused))
+        self._completer.confirm(taken, exchanged.settled)
+        self._distribute(wants, exchanged.deliveries, exchanged.paused)
+        return True
+
+    def _wants(self) -> dict[str, int]:
+        if self.stopping:
+            return {}
+        slots = self._executor.free - self._reserved
+        most = -(-self._executor.concurrency // ROUND_TRIPS)
+        slots = min(slots, most, MOST_AT_ONCE)
+        if slots <= 0:
+            return {}
+        weights = {queue: weight for queue, weight in self._weights.items() if not self._watches[queue].empty.is_set()}
+        if not weights:
+            return {}
+        if self._strict:
+            return {next(iter(weights)): slots}
+        return draw(weights, slots, rand=self._rand)
+
+    def _distribute(self, wants: Mapping[str, int], deliveries: list[Delivery], paused: frozenset[str]) -> None:
+        counts = Counter(delivery.queue for delivery in deliveries)
+        for queue, wanted in wants.items():
+            if queue in paused:
+                self._watches[queue].blocked()
+            else:
+                self._watches[queue].took(counts[queue], wanted)
+        for delivery in deliveries:
+            self._leases.add(delivery)
+            self._executor.start(delivery)
+
+    async def _reclaim(self) -> None:
+        while self._lost_fetches:
+            owner, queues = self._lost_fetches[0]
+            count = await self._broker.reclaim(queues, owner=owner)
+            self._lost_fetches.pop(0)
+            if count:
+                _LOG.warning("put back tasks whose delivery was lost on the way", count=count)
+            for queue in queues:
+                self._watches[queue].empty.clear()
+
+    def _answered(self) -> None:
+        if not self.available:
+            _LOG.info("Redis answers again")
+        self.available = True
+        self._outage = OUTAGE_FIRST
+
+    async def _wait_out(self, error: BrokerUnavailable) -> None:
+        if self.available:
+            _LOG.warning("Redis does not answer; waiting for it", error=str(error))
+        self.available = False
+        await asyncio.sleep(self._outage * self._rand.uniform(0.5, 1.0))
+        self._outage = min(self._outage * 2, OUTAGE_LONGEST)
+
+    async def _watch(self, watch: Watch) -> None:
+        client: Any = connection.connect(self._broker.url, BLOCKING)
+        pending = queue_keys(watch.queue).pending
+        try:
+            while True:
+                await watch.empty.wait()
+                if watch.pause:
+                    await asyncio.sleep(watch.pause * self._rand.uniform(0.5, 1.0))
+                if watch.pause < SLOW_CHECK and not await self._pushed(client, pending, watch):
+                    continue
+                watch.woken = True
+                watch.empty.clear()
+                self.news()
+        finally:
+            await client.aclose()
+
+    @staticmethod
+    async def _pushed(client: Any, pending: str, watch: Watch) -> bool:
+        """Wait for a push; return whether there was one."""
+        try:
+            return await client.blmove(pending, pending, BLOCK_SECONDS, "RIGHT", "RIGHT") is not None
+        except (redis.RedisError, OSError):
+            watch.blocked()
+            return False

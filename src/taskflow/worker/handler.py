@@ -1,0 +1,173 @@
+"""Handler: what a plain function becomes. Its signature is the schema of the payload, and binds the payload to arguments."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+from msgspec import NODEFAULT
+
+from taskflow.errors import ConfigError, InvalidPayload
+from taskflow.wire.payload import decode_hook, encode_hook, encode_payload, schema_hook
+from taskflow.worker.context import TaskContext
+
+Executor = Literal["async", "thread", "process"]
+"""Where a handler runs: on the event loop, in a thread, or in a process that can be killed."""
+
+_WHERE = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_EXPECTED = re.compile(r"^Expected `(?P<expected>[^`]*)`(?:, got `(?P<got>[^`]*)`)?")
+
+
+class Handler:
+    """A function that carries out tasks.
+
+    A first parameter annotated `TaskContext` receives the context. A single other parameter called `payload` receives
+    the whole payload (annotated `bytes`: as it is); otherwise the parameters are the fields of a JSON object, by name,
+    converted to their annotations. Fields that the function does not name are ignored.
+
+    Args:
+        function: `async def` or `def`.
+        executor: Where a `def` function runs: `thread` (default) or `process`.
+
+    Raises:
+        ConfigError: The signature cannot be a handler's.
+
+    """
+
+    def __init__(self, function: Callable[..., Any], *, executor: Executor | None = None) -> None:
+        self.function = function
+        self.name = getattr(function, "__qualname__", repr(function))
+        self.doc = inspect.getdoc(function) or ""
+        self.executor = _executor(function, executor)
+        parameters = self._parameters()
+        self.takes_context = bool(parameters) and parameters[0].annotation is TaskContext
+        self._arguments = parameters[1:] if self.takes_context else parameters
+        self._whole = len(self._arguments) == 1 and self._arguments[0].name == "payload"
+        self._raw = self._whole and self._arguments[0].annotation is bytes
+        self._payload_type = Any if self._raw else self._make_payload_type()
+        self._decoder = msgspec.json.Decoder(self._payload_type, dec_hook=decode_hook)
+        self._positional = all(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in self._arguments)
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        signature = inspect.signature(self.function)
+        try:
+            hints = typing.get_type_hints(self.function, include_extras=True)
+        except NameError as error:
+            raise ConfigError(f"handler {self.name}: an annotation cannot be resolved: {error}") from error
+        parameters = []
+        for parameter in signature.parameters.values():
+            if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+                raise ConfigError(
+                    f"handler {self.name}: *{parameter.name} cannot be bound to a payload; name the fields, "
+                    "or take the whole payload with one parameter called `payload`"
+                )
+            parameters.append(parameter.replace(annotation=hints.get(parameter.name, Any)))
+        return parameters
+
+    def _make_payload_type(self) -> Any:
+        if self._whole:
+            return self._arguments[0].annotation
+        fields: list[Any] = []
+        for parameter in self._arguments:
+            default = NODEFAULT if parameter.default is inspect.Parameter.empty else _default(parameter.default)
+            fields.append((parameter.name, parameter.annotation, default))
+        return msgspec.defstruct(self.name.rpartition(".")[2], fields, kw_only=True)
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """JSON Schema of the payload; None if any bytes will do."""
+        if self._raw:
+            return None
+        (schema,), components = msgspec.json.schema_components(
+            [self._payload_type], schema_hook=schema_hook, ref_template="#/$defs/{name}"
+        )
+        if not self._whole:
+            name = schema["$ref"].rpartition("/")[2]
+            schema = {**components.pop(name), "additionalProperties": False}
+        if components:
+            schema["$defs"] = components
+        return schema
+
+    def bind(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments that a payload stands for, the context not among them.
+
+        Raises:
+            InvalidPayload: The payload does not fit the signature.
+
+        """
+        if self._raw:
+            return (payload,), {}
+        try:
+            value = self._decoder.decode(payload or (b"null" if self._whole else b"{}"))
+        except msgspec.MsgspecError as error:
+            raise invalid_payload(str(error)) from error
+        except (ValueError, TypeError, RecursionError) as error:  # a hook's: pydantic's ValidationError is a ValueError
+            raise InvalidPayload(str(error)) from error
+        if self._whole:
+            return (value,), {}
+        if self._positional:
+            return msgspec.structs.astuple(value), {}
+        return (), msgspec.structs.asdict(value)
+
+    def payload(self, *args: Any, **kwargs: Any) -> bytes:
+        """Return the payload that stands for arguments of the function, the context not among them.
+
+        Raises:
+            TypeError: The arguments do not fit the signature.
+            InvalidPayload: A value does not fit its annotation.
+
+        """
+        bound = inspect.Signature(self._arguments).bind(*args, **kwargs).arguments
+        value = bound["payload"] if self._whole and bound else bound
+        data = encode_payload(value)
+        self.bind(data)
+        return data
+
+    def call(self, context: TaskContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        """Return the call of the function, ready to be made."""
+        if self.takes_context:
+            return partial(self.function, context, *args, **kwargs)
+        return partial(self.function, *args, **kwargs)
+
+
+def _executor(function: Callable[..., Any], wanted: Executor | None) -> Executor:
+    is_async = inspect.iscoroutinefunction(function)
+    if is_async and wanted in {None, "async"}:
+        return "async"
+    if not is_async and wanted != "async":
+        return wanted or "thread"
+    name = getattr(function, "__qualname__", function)
+    kind = "an `async def` function runs on the event loop" if is_async else "a `def` function runs in a thread or a process"
+    raise ConfigError(f"handler {name}: executor={wanted!r} does not fit: {kind}")
+
+
+def _default(value: Any) -> Any:
+    """Return the default of a field: mutable ones are copied for each task."""
+    if isinstance(value, list | dict | set | bytearray) and value:
+        return msgspec.field(default_factory=partial(_copied, value))
+    return value
+
+
+def _copied(value: Any) -> Any:
+    return value.copy()
+
+
+def invalid_payload(text: str) -> InvalidPayload:
+    """Return the error for a message of msgspec's: "Expected `str`, got `int` - at `$.to`"."""
+    match = _WHERE.match(text)
+    reason = match["reason"] if match else text
+    types = _EXPECTED.match(reason)
+    path = (match["path"] if match else None) or "$"
+    return InvalidPayload(
+        f"{reason} at {path}", path=path, expected=types["expected"] if types else None, got=types["got"] if types else None
+    )
+
+
+def to_builtins(value: Any) -> Any:
+    """Return a value as plain JSON types, pydantic models too."""
+    return msgspec.to_builtins(value, enc_hook=encode_hook)

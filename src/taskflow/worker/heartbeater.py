@@ -1,0 +1,155 @@
+"""Heartbeater: says that this server lives and keeps its leases, on a thread and a connection of its own.
+
+So a handler that blocks the event loop costs no lease; it is reported instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from taskflow.broker.clock import Clock
+from taskflow.broker.connection import HEARTBEAT
+from taskflow.broker.delivery import Delivery
+from taskflow.broker.queue import Broker
+from taskflow.errors import BrokerUnavailable, TaskFlowError
+from taskflow.task import RunningTask, ServerInfo
+from taskflow.worker.executor import deadline_of
+
+_LOG = structlog.get_logger("taskflow.worker")
+BEAT = 5.0
+"""How often (s) the server says that it lives; its record lasts twice as long, as in asynq."""
+STALL = 1.0
+"""How long (s) the event loop may be blocked before it is reported."""
+
+
+class Heartbeater:
+    """Publishes this server and extends the leases of its tasks.
+
+    Args:
+        redis_url: URL of the Redis server.
+        clock: The one clock; it is set anew at each beat.
+        describe: Returns this server's record.
+        leases: The deliveries whose leases to keep.
+        lost: Called on the event loop for a delivery whose lease is another's by now.
+        lease_seconds: How long each extension lasts.
+        beat: See `BEAT`.
+
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        clock: Clock,
+        *,
+        describe: Callable[[], ServerInfo],
+        leases: set[Delivery],
+        lost: Callable[[Delivery], None],
+        lease_seconds: float,
+        beat: float = BEAT,
+    ) -> None:
+        self._url = redis_url
+        self._clock = clock
+        self._describe = describe
+        self._leases = leases
+        self._lost = lost
+        self._lease_seconds = lease_seconds
+        self._beat = beat
+        self._loop = asyncio.get_running_loop()
+        self._watched_thread = threading.get_ident()
+        self._alive_at = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="taskflow heartbeat", daemon=True)
+        self.beaten_at: float | None = None
+        """When Redis last took a beat (`time.monotonic()`), None before the first."""
+        self.stalls = 0
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._loop.call_soon(self._sign_of_life)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating, and withdraw the server's record; blocks for at most some seconds."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _sign_of_life(self) -> None:
+        self._alive_at = time.monotonic()
+        if not self._stop.is_set():
+            self._loop.call_later(STALL / 4, self._sign_of_life)
+
+    def _run(self) -> None:
+        asyncio.run(self._work())
+
+    async def _work(self) -> None:
+        broker = Broker(self._url, profile=HEARTBEAT, clock=self._clock, lease_seconds=self._lease_seconds)
+        try:
+            while not self._stop.is_set():
+                await self._try(broker)
+                await self._pause()
+            info = self._describe()
+            await broker.withdraw_server(info)
+        except BrokerUnavailable:
+            _LOG.warning("could not withdraw this server's record; it expires by itself")
+        finally:
+            await broker.close()
+
+    async def _try(self, broker: Broker) -> None:
+        try:
+            await self.beat(broker)
+        except BrokerUnavailable as error:
+            _LOG.warning("no heartbeat: Redis does not answer", error=str(error))
+        except TaskFlowError:
+            _LOG.exception("no heartbeat: Redis refused it")
+
+    async def beat(self, broker: Broker) -> None:
+        """Extend the leases, publish this server and what it runs, and set the clock."""
+        leases = list(self._leases)
+        if leases:
+            await broker.extend(leases)
+            for delivery in leases:
+                if delivery.lost:
+                    self._loop.call_soon_threadsafe(self._lost, delivery)
+        running = [_running(delivery) for delivery in leases if delivery.started_at]
+        await broker.publish_server(self._describe(), running, ttl_seconds=max(2, round(2 * self._beat)))
+        await broker.synchronise()
+        self.beaten_at = time.monotonic()
+
+    async def _pause(self) -> None:
+        """Wait for the next beat, with an eye on the event loop."""
+        until = time.monotonic() + self._beat
+        reported = False
+        while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, STALL / 4))
+            blocked = time.monotonic() - self._alive_at
+            if blocked > STALL and not reported:
+                self._report_stall(blocked)
+            reported = blocked > STALL
+
+    def _report_stall(self, blocked: float) -> None:
+        self.stalls += 1
+        frame = sys._current_frames().get(self._watched_thread)  # noqa: SLF001 - the documented way to another thread's stack
+        stack = "".join(traceback.format_stack(frame, limit=12)) if frame else "unknown"
+        _LOG.error("the event loop is blocked: a handler waits without await", seconds=round(blocked, 1), stack=stack)
+
+
+def _running(delivery: Delivery) -> RunningTask:
+    message = delivery.message
+    assert message is not None  # noqa: S101 - what cannot be decoded is never started
+    deadline = deadline_of(message, delivery.started_at)
+    return RunningTask(
+        id=delivery.id,
+        type=message.type,
+        queue=delivery.queue,
+        payload=message.payload,
+        started_at=datetime.fromtimestamp(delivery.started_at, UTC),
+        deadline=None if deadline is None else datetime.fromtimestamp(deadline, UTC),
+    )

@@ -1,0 +1,147 @@
+"""Maintenance: the sweeps that keep queues in order. Every worker does them; each move is one script, made once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import structlog
+from msgspec import Struct
+
+from taskflow.broker.delivery import Archive, Delivery, Outcome, Settled
+from taskflow.broker.inspector import CANCELLED
+from taskflow.broker.queue import Broker, Expired
+from taskflow.broker.subscriptions import Listener
+from taskflow.errors import BrokerUnavailable
+from taskflow.worker import outcome as policy
+
+_LOG = structlog.get_logger("taskflow.worker")
+
+FORWARD_AT_LEAST = 1.0
+"""How often (s) to look for due tasks without being told of a nearer one: Go's clients announce nothing."""
+RECOVER = 5.0
+ORPHANS = 60.0
+CLEAN = 8.0
+"""How often (s) to look for lost tasks, for active ones without a lease, and for expired ones."""
+GRACE = 30.0
+"""How long (s) after the end of its lease a task is left alone unless its server is known to be gone, as in asynq."""
+
+
+class Sweep(Struct, frozen=True):
+    """A piece of maintenance and how often (s) it is done."""
+
+    name: str
+    every: float
+    run: Callable[[], Awaitable[object]]
+
+
+class Maintenance:
+    """The sweeps over a worker's queues.
+
+    Args:
+        broker: Where the queues are.
+        queues: Their names.
+        worker: This server's name in the records of given-up tasks.
+        grace: See `GRACE`.
+        recover_every: See `RECOVER`.
+
+    """
+
+    def __init__(
+        self, broker: Broker, queues: Sequence[str], *, worker: str, grace: float = GRACE, recover_every: float = RECOVER
+    ) -> None:
+        self._broker = broker
+        self._queues = list(queues)
+        self._worker = worker
+        self._grace = grace
+        self._nearer_due = asyncio.Event()
+        self._next_due = float("inf")
+        self.sweeps = (
+            Sweep("recover", recover_every, self.recover),
+            Sweep("orphans", ORPHANS, self.recover_orphans),
+            Sweep("clean", CLEAN, self.clean),
+        )
+
+    # -- forward ------------------------------------------------------------------------------------------------------
+
+    def due_at(self, moment: float | None) -> None:
+        """Note that a task falls due at a time (Unix s); None if the time is not known."""
+        if moment is None or moment < self._next_due:
+            self._nearer_due.set()
+
+    async def forward(self) -> None:
+        """Make due tasks pending, and note when the next falls due."""
+        self._nearer_due.clear()
+        self._next_due = await self._broker.forward(self._queues) or float("inf")
+
+    async def keep_forwarding(self) -> None:
+        """Forward whenever a task falls due, without a fixed beat."""
+        while True:
+            try:
+                await self.forward()
+            except BrokerUnavailable:
+                self._next_due = float("inf")
+            wait = min(FORWARD_AT_LEAST, self._next_due - self._broker.clock.now())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, wait)):
+                    await self._nearer_due.wait()
+
+    async def keep_listening(self, listener: Listener) -> None:
+        """Forward sooner when a client says that a nearer task has been scheduled."""
+        names = {queue.encode() for queue in self._queues}
+        while True:
+            if names.intersection(await listener.wait()):
+                self.due_at(None)
+
+    # -- recover ------------------------------------------------------------------------------------------------------
+
+    async def recover(self) -> int:
+        """Give lost tasks back to their queues: their lease has ended, and their server is gone or silent for the grace.
+
+        Returns how many. A task that three workers have died with is archived; one that was cancelled too.
+        """
+        now = self._broker.clock.now()
+        expired = await self._broker.expired(self._queues, cutoff=now)
+        if not expired:
+            return 0
+        alive = await self._broker.live_servers()
+        cutoff = now - self._grace
+        lost = [task for task in expired if task.delivery.expiry <= cutoff or _gone(task, alive)]
+        return await self._settle(lost)
+
+    async def recover_orphans(self) -> int:
+        """Give active tasks without any lease back to their queues; returns how many."""
+        return await self._settle(await self._broker.orphans(self._queues))
+
+    async def _settle(self, lost: Sequence[Expired]) -> int:
+        if not lost:
+            return 0
+        now = self._broker.clock.now()
+        outcomes = [(task.delivery, self._outcome(task, now)) for task in lost]
+        answers = await self._broker.settle(outcomes)
+        cancelled: list[tuple[Delivery, Outcome]] = []
+        for (delivery, outcome), answer in zip(outcomes, answers, strict=True):
+            if answer is Settled.CANCELLED_MEANWHILE:
+                cancelled.append((delivery, Archive(CANCELLED, cancelled=True)))
+            elif answer is Settled.SETTLED:
+                _LOG.warning("recovered a lost task", task_id=delivery.id, queue=delivery.queue, outcome=type(outcome).__name__)
+        if cancelled:
+            await self._broker.settle(cancelled)
+        return sum(answer is not Settled.REFUSED for answer in answers)
+
+    def _outcome(self, task: Expired, now: float) -> Outcome:
+        if task.delivery.message is None:
+            return Archive("the task message cannot be decoded; its bytes are the payload now")
+        return policy.lost(task.deaths + 1, now=now, worker=self._worker)
+
+    # -- clean --------------------------------------------------------------------------------------------------------
+
+    async def clean(self) -> int:
+        """Delete what is past its retention; returns how many tasks."""
+        return await self._broker.clean(self._queues)
+
+
+def _gone(task: Expired, alive: set[str]) -> bool:
+    """Whether a task's server is a Python one that has stopped saying that it lives."""
+    return bool(task.server_id) and task.server_id not in alive

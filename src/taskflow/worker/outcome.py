@@ -1,0 +1,98 @@
+"""What becomes of an attempt. Pure: the clock and the dice are arguments."""
+
+from __future__ import annotations
+
+import random
+import traceback as tracebacks
+from collections.abc import Callable
+from datetime import timedelta
+from enum import Enum, auto
+
+from taskflow import errors
+from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Requeue, Retry, attempt_now
+from taskflow.broker.inspector import CANCELLED
+from taskflow.errors import AttemptCancelled, AttemptTimedOut, InvalidPayload, RevokeTask, SkipRetry
+from taskflow.wire.message import TaskMessage
+
+_TRACEBACK_CHARACTERS = 8_000
+_ERROR_CHARACTERS = 4_000
+MAX_DEATHS = 3
+"""How many workers may die with a task before it is archived: it is probably what kills them."""
+WORKER_DIED = "the worker died while it ran the task"
+
+
+class Stop(Enum):
+    """Why a running attempt was stopped."""
+
+    TIMEOUT = auto()
+    CANCELLED = auto()
+    """For good: its hash carries the mark."""
+    SIGNALLED = auto()
+    """By a bare message on asynq's channel: a failed attempt, as in asynq."""
+    SHUTDOWN = auto()
+    LOST = auto()
+    """The lease is another's: nothing may be written for it."""
+
+
+def backoff(retried: int, *, rand: Callable[[int], int] = random.randrange) -> timedelta:
+    """Return the wait before the next attempt: n^4 + 15 + 0..29 * (n + 1) seconds, n = retries so far.
+
+    Source: Sidekiq's formula, as asynq uses it.
+    """
+    return timedelta(seconds=retried**4 + 15 + rand(30) * (retried + 1))
+
+
+def succeeded(message: TaskMessage, result: bytes | None) -> Outcome:
+    """Return what becomes of a task whose handler returned."""
+    return Complete(result) if message.retention > 0 else Done()
+
+
+def stopped(message: TaskMessage, stop: Stop, *, now: float, worker: str) -> Outcome | None:
+    """Return what becomes of a task whose handler was stopped; None: nothing may be written."""
+    match stop:
+        case Stop.LOST:
+            return None
+        case Stop.SHUTDOWN:
+            return Requeue()
+        case Stop.CANCELLED:
+            return Archive(CANCELLED, cancelled=True)
+        case Stop.TIMEOUT:
+            return failed(message, AttemptTimedOut("longer than its timeout or deadline"), now=now, worker=worker)
+        case Stop.SIGNALLED:
+            return failed(message, AttemptCancelled("stopped by a peer"), now=now, worker=worker)
+
+
+def failed(message: TaskMessage, error: BaseException, *, now: float, worker: str) -> Outcome:
+    """Return what becomes of a task whose handler raised an error, at a time (Unix s) on a worker."""
+    if isinstance(error, RevokeTask):
+        return Done()
+    text = describe(error)
+    attempt = attempt_now(now, worker, text, _traceback(error))
+    hopeless = isinstance(error, SkipRetry | InvalidPayload)
+    if hopeless or message.retried >= message.retry:
+        return Archive(text, attempt=attempt)
+    delay = max(timedelta(0), error.delay) if isinstance(error, errors.Retry) else backoff(message.retried)
+    return Retry(now + delay.total_seconds(), text, attempt=attempt)
+
+
+def lost(deaths: int, *, now: float, worker: str) -> Outcome:
+    """Return what becomes of a task whose worker is gone, the `deaths`-th to die with it: a crash costs no retry."""
+    if deaths < MAX_DEATHS:
+        return Requeue(died=True)
+    text = f"{WORKER_DIED}, for the {MAX_DEATHS}rd time; it is not tried again"
+    return Archive(text, attempt=attempt_now(now, worker, text, None))
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's text, with its type unless the handler chose the words itself."""
+    text = str(error)[:_ERROR_CHARACTERS]
+    if isinstance(error, errors.HandlerSignal) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _traceback(error: BaseException) -> str | None:
+    if error.__traceback__ is None:
+        return None
+    text = "".join(tracebacks.format_exception(error, limit=-20))
+    return text[-_TRACEBACK_CHARACTERS:].encode("utf-8", "backslashreplace").decode()

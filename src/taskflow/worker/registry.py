@@ -1,0 +1,109 @@
+"""Registry: task type -> handler, with the middleware around it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from taskflow.errors import ConfigError
+from taskflow.task import check_queue, check_task_type
+from taskflow.worker.context import TaskContext
+from taskflow.worker.handler import Handler
+
+Next = Callable[[TaskContext], Awaitable[Any]]
+"""The rest of the onion: give it the context, get the handler's result."""
+Middleware = Callable[[TaskContext, Next], Awaitable[Any]]
+"""A layer around every handler: `async def layer(context, call_next)`, which awaits `call_next(context)`."""
+
+
+class Route(Struct, frozen=True):
+    """A handler with the types it serves and the defaults of tasks enqueued through it (None: the program's)."""
+
+    type: str
+    handler: Handler
+    prefix: bool = False
+    queue: str | None = None
+    max_retries: int | None = None
+    timeout: timedelta | None = None
+
+
+class Registry:
+    """Which handler runs which type: the exact type first, then the longest prefix (`image:*` serves `image:resize`).
+
+    Args:
+        middleware: Layers around every handler, the first the outermost.
+
+    """
+
+    def __init__(self, *, middleware: Sequence[Middleware] = ()) -> None:
+        self.middleware: list[Middleware] = list(middleware)
+        self._routes: dict[str, Route] = {}
+        self._prefixes: dict[str, Route] = {}
+        self._found: dict[str, Route | None] = {}
+
+    def add(
+        self,
+        task_type: str,
+        handler: Handler,
+        *,
+        queue: str | None = None,
+        max_retries: int | None = None,
+        timeout: timedelta | None = None,
+    ) -> Route:
+        """Let a handler serve a type, or with a `*` at the end every type that begins so.
+
+        Raises:
+            ConfigError: Another handler serves the type.
+            InvalidOption: The type or queue cannot be used.
+
+        """
+        check_task_type(task_type)
+        if queue is not None:
+            check_queue(queue)
+        prefix = task_type.endswith("*")
+        name = task_type.removesuffix("*")
+        routes = self._prefixes if prefix else self._routes
+        if name in routes:
+            raise ConfigError(f"task type {task_type!r} has two handlers: {routes[name].handler.name}, {handler.name}")
+        route = Route(name, handler, prefix=prefix, queue=queue, max_retries=max_retries, timeout=timeout)
+        routes[name] = route
+        self._found.clear()
+        return route
+
+    @property
+    def routes(self) -> list[Route]:
+        """All routes: exact types, then prefixes."""
+        return [*self._routes.values(), *self._prefixes.values()]
+
+    def find(self, task_type: str) -> Route | None:
+        """Return the route that serves a type, None if there is none."""
+        try:
+            return self._found[task_type]
+        except KeyError:
+            return self._find(task_type)
+
+    def _find(self, task_type: str) -> Route | None:
+        route = self._routes.get(task_type)
+        if route is None:
+            serving = [prefix for prefix in self._prefixes if task_type.startswith(prefix)]
+            route = self._prefixes[max(serving, key=len)] if serving else None
+        if len(self._found) < 10_000:  # noqa: PLR2004 - types are strangers' text, so the memory of them is bounded
+            self._found[task_type] = route
+        return route
+
+    def wrap(self, innermost: Next) -> Next:
+        """Return a call with all middleware around it."""
+        call = innermost
+        for layer in reversed(self.middleware):
+            call = _layered(layer, call)
+        return call
+
+
+def _layered(layer: Middleware, call_next: Next) -> Next:
+    async def call(context: TaskContext) -> Any:
+        return await layer(context, call_next)
+
+    return call

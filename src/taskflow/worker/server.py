@@ -1,0 +1,392 @@
+"""Worker: one process that runs tasks. It starts its parts, waits for the word to stop, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from msgspec import Struct, field
+
+from taskflow.broker import connection
+from taskflow.broker.catalog import TaskCatalog, TaskType
+from taskflow.broker.delivery import Archive, Delivery, Outcome, Requeue, Retry
+from taskflow.broker.progress import STREAM_ENTRIES, STREAM_SECONDS, ProgressStream
+from taskflow.broker.queue import LEASE_SECONDS, Broker
+from taskflow.broker.subscriptions import Subscriptions
+from taskflow.errors import BrokerUnavailable, ConfigError
+from taskflow.task import Progress, ServerInfo, check_queue
+from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL
+from taskflow.worker import loops
+from taskflow.worker.canceller import Canceller
+from taskflow.worker.completer import Completer, due_of
+from taskflow.worker.executor import Executor, Run
+from taskflow.worker.fetcher import Fetcher
+from taskflow.worker.health import HealthServer
+from taskflow.worker.heartbeater import BEAT, Heartbeater
+from taskflow.worker.maintenance import GRACE, RECOVER, Maintenance
+from taskflow.worker.middleware import logging, recovery
+from taskflow.worker.outcome import Stop
+from taskflow.worker.registry import Registry, Route
+
+_LOG = structlog.get_logger("taskflow.worker")
+_CATALOG_EVERY = 60.0
+_READY_WITHIN = 3 * BEAT
+"""A worker counts as ready while its last heartbeat is no older (s)."""
+_SETTLE_AT_STOP = 5.0
+"""How long (s) a stopping worker goes on trying to settle what has ended."""
+
+
+class WorkerOptions(Struct, frozen=True, kw_only=True):
+    """How a worker works.
+
+    Attributes:
+        queues: Weight of each queue: how many free slots it gets beside the others while all are full.
+        strict: Take from the heaviest queue first, always.
+        concurrency: How many tasks run at once. Default 100.
+        threads: How many `def` handlers run at once; 0 (default): as many as `concurrency`, at most 32.
+        shutdown_timeout: How long running tasks may go on after the word to stop. Default 8 s.
+        lease: How long the worker may be silent before its tasks count as lost. Default 30 s.
+        heartbeat: How often it says that it lives. Default 5 s; at most half of the lease.
+        grace: How long a lost task is left alone if it is not known that its server is gone. Default 30 s.
+        recover_every: How often lost tasks are looked for. Default 5 s.
+        health: Address (host, port) of the health server, None for none.
+        log_tasks: Log a line for each attempt. Default true.
+        progress_seconds: How long a task's progress is kept after its last entry. Default 1 h.
+        progress_entries: About how many entries are kept. Default 1,000.
+        allow_eviction: Work also on a server that throws keys away when its memory is full.
+
+    Raises:
+        ConfigError: The values do not fit together.
+
+    """
+
+    queues: Mapping[str, int] = field(default_factory=lambda: {"default": 1})
+    strict: bool = False
+    concurrency: int = 100
+    threads: int = 0
+    shutdown_timeout: timedelta = timedelta(seconds=8)
+    lease: timedelta = timedelta(seconds=LEASE_SECONDS)
+    heartbeat: timedelta = timedelta(seconds=BEAT)
+    grace: timedelta = timedelta(seconds=GRACE)
+    recover_every: timedelta = timedelta(seconds=RECOVER)
+    health: tuple[str, int] | None = None
+    log_tasks: bool = True
+    progress_seconds: int = STREAM_SECONDS
+    progress_entries: int = STREAM_ENTRIES
+    allow_eviction: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.queues:
+            raise ConfigError("queues: name at least one queue, e.g. {'default': 1}")
+        for queue, weight in self.queues.items():
+            check_queue(queue)
+            if weight < 1:
+                raise ConfigError(f"queues: the weight of {queue!r} must be at least 1, not {weight}")
+        if self.concurrency < 1:
+            raise ConfigError(f"concurrency: must be at least 1, not {self.concurrency}")
+        if self.heartbeat * 2 > self.lease:
+            raise ConfigError("heartbeat: must be at most half of the lease, or tasks would be lost between two beats")
+
+    @property
+    def thread_count(self) -> int:
+        """How many `def` handlers run at once."""
+        return self.threads or min(self.concurrency, 32)
+
+
+class Worker:
+    """Takes tasks from queues and runs them.
+
+    Args:
+        registry: Which handler runs which type.
+        redis_url: URL of the Redis server.
+        options: How it works.
+
+    """
+
+    def __init__(self, registry: Registry, redis_url: str, options: WorkerOptions | None = None) -> None:
+        self.registry = registry
+        self.options = options or WorkerOptions()
+        self.redis_url = redis_url
+        self.id = str(uuid.uuid4())
+        self.host = socket.gethostname()
+        self.ready = asyncio.Event()
+        """Set once it takes tasks."""
+        self.stopped_threads = 0
+        """How many threads were still at work when it had stopped."""
+        self._started_at = datetime.now(UTC)
+        self._status = "new"
+        self._word_to_stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._last_words: set[asyncio.Task[None]] = set()
+        self._progress_of: dict[Delivery, Progress] = {}
+
+    def stop(self) -> None:
+        """Stop: take no more tasks, let running ones end; called again: put them back at once."""
+        if self._word_to_stop.is_set():
+            self._hurry.set()
+        self._word_to_stop.set()
+
+    async def run(self) -> None:
+        """Work until `stop` is called.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer at the start; later outages are waited out.
+            UnsupportedServer: The server is too old or set up to lose tasks.
+            OSError: The health server's port is taken.
+
+        """
+        async with AsyncExitStack() as stack:
+            await self._connect(stack)
+            background = [asyncio.create_task(part, name=name) for name, part in self._parts()]
+            try:
+                self._fetching = asyncio.create_task(self._fetcher.run(), name="fetcher")
+                self._status = "active"
+                self.ready.set()
+                _LOG.info("worker started", server_id=self.id, queues=dict(self.options.queues), concurrency=self.options.concurrency)
+                await self._wait_for_word(background)
+                await self._drain()
+            finally:
+                await _cancel_all([*background, self._fetching])
+                self._status = "closed"
+                self.stopped_threads = self._executor.busy_threads
+                self._executor.close()
+        _LOG.info("worker stopped", server_id=self.id)
+
+    async def run_with_signals(self) -> None:
+        """Work until SIGTERM or SIGINT; a second signal puts running tasks back at once. Raises as `run` does."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            await self.run()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    # -- start --------------------------------------------------------------------------------------------------------
+
+    async def _connect(self, stack: AsyncExitStack) -> None:
+        options = self.options
+        self._leases: set[Delivery] = set()
+        self._broker = Broker(self.redis_url, lease_seconds=options.lease.total_seconds())
+        stack.push_async_callback(self._broker.close)
+        connection.check_safe(await self._broker.open(), allow_eviction=options.allow_eviction)
+        self._progress = ProgressStream(
+            self._broker, entries=options.progress_entries, seconds=options.progress_seconds
+        )
+        if options.log_tasks and logging not in self.registry.middleware:
+            self.registry.middleware.insert(0, logging)
+        if recovery not in self.registry.middleware:
+            self.registry.middleware.append(recovery)
+        self._completer = Completer(self._leases, news=lambda: self._fetcher.news(), settled=self._on_settled)
+        self._executor = Executor(
+            self.registry,
+            self._broker,
+            worker=f"{self.host}:{os.getpid()}",
+            concurrency=options.concurrency,
+            threads=options.thread_count,
+            publish=self._progress.publish,
+            finished=self._on_finished,
+            slot_freed=lambda: self._fetcher.news(),
+        )
+        self._fetcher = Fetcher(
+            self._broker,
+            options.queues,
+            self._executor,
+            self._completer,
+            self._leases,
+            server_id=self.id,
+            strict=options.strict,
+        )
+        self._maintenance = Maintenance(
+            self._broker,
+            list(options.queues),
+            worker=f"{self.host}:{os.getpid()}",
+            grace=options.grace.total_seconds(),
+            recover_every=options.recover_every.total_seconds(),
+        )
+        self._heartbeater = Heartbeater(
+            self.redis_url,
+            self._broker.clock,
+            describe=self.describe,
+            leases=self._leases,
+            lost=self._on_lost,
+            lease_seconds=options.lease.total_seconds(),
+            beat=options.heartbeat.total_seconds(),
+        )
+        await self._listen(stack)
+        await self._publish_types()
+        self._heartbeater.start()
+        stack.push_async_callback(asyncio.to_thread, self._heartbeater.stop)
+        if options.health is not None:
+            health = HealthServer(*options.health, ready=self._why_not_ready, redis=self._why_no_redis)
+            stack.callback(health.close)
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        subscriptions = Subscriptions(self.redis_url)
+        stack.push_async_callback(subscriptions.close)
+        self._cancellations = await stack.enter_async_context(subscriptions.listen(CANCEL_CHANNEL))
+        self._due_news = await stack.enter_async_context(subscriptions.listen(DUE_CHANNEL))
+
+    def _parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        sweeps = [(sweep.name, loops.every(sweep.every, sweep.run, name=sweep.name)) for sweep in self._maintenance.sweeps]
+        return [
+            ("canceller", Canceller(self._broker, self._executor).run(self._cancellations)),
+            ("forwarder", self._maintenance.keep_forwarding()),
+            ("due news", self._maintenance.keep_listening(self._due_news)),
+            ("catalog", loops.every(_CATALOG_EVERY, self._publish_types, name="catalog")),
+            *sweeps,
+        ]
+
+    async def _publish_types(self) -> None:
+        now = datetime.now(UTC)
+        await TaskCatalog(self._broker).publish([_task_type(route, now) for route in self.registry.routes])
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    def _on_finished(self, run: Run, outcome: Outcome | None) -> None:
+        delivery = run.delivery
+        if outcome is None:
+            self._leases.discard(delivery)
+            return
+        if run.context is not None and run.context.last_progress is not None:
+            self._progress_of[delivery] = run.context.last_progress
+        self._completer.add(delivery, outcome)
+
+    def _on_settled(self, delivery: Delivery, outcome: Outcome) -> None:
+        due = due_of(outcome)
+        if due is not None:
+            self._maintenance.due_at(due)
+        last = self._progress_of.pop(delivery, None)
+        if last is not None and (status := _final_status(outcome)):
+            entry = _last_entry(last, status, self._broker.clock.now())
+            task = asyncio.create_task(self._publish_last(entry, status))
+            self._last_words.add(task)
+            task.add_done_callback(self._last_words.discard)
+
+    async def _publish_last(self, entry: Progress, status: str) -> None:
+        try:
+            await self._progress.publish(entry, status=status)
+        except BrokerUnavailable as error:
+            _LOG.warning("the last progress entry of a task was not written", task_id=entry.task_id, error=str(error))
+
+    def _on_lost(self, delivery: Delivery) -> None:
+        for run in self._executor.running:
+            if run.delivery is delivery:
+                _LOG.warning("the lease of a running task is another worker's by now; it is stopped", task_id=delivery.id)
+                self._executor.stop(run, Stop.LOST)
+
+    # -- stop ---------------------------------------------------------------------------------------------------------
+
+    async def _wait_for_word(self, background: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for the word to stop; a part that ends before has failed, and its error is raised."""
+        word = asyncio.create_task(self._word_to_stop.wait())
+        try:
+            done, _ = await asyncio.wait([word, self._fetching, *background], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {word}:
+                task.result()
+        finally:
+            word.cancel()
+
+    async def _drain(self) -> None:
+        self._status = "stopped"
+        self._fetcher.stop()
+        _LOG.info("stopping: no more tasks are taken", running=len(self._executor.running))
+        await self._wait_at_most(self.options.shutdown_timeout.total_seconds(), self._executor.drain(), self._hurry.wait())
+        for run in self._executor.running:
+            self._executor.stop(run, Stop.SHUTDOWN)
+        await self._wait_at_most(_SETTLE_AT_STOP, self._settle_all())
+
+    async def _settle_all(self) -> None:
+        while self._executor.running or self._completer.owed or self._last_words:
+            self._fetcher.news()
+            await asyncio.sleep(0.01)
+
+    @staticmethod
+    async def _wait_at_most(seconds: float, *events: Coroutine[Any, Any, object]) -> None:
+        """Wait until one of the events has come, or the time is over."""
+        tasks = [asyncio.create_task(event) for event in events]
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel_all(tasks)
+
+    # -- about itself -------------------------------------------------------------------------------------------------
+
+    def describe(self) -> ServerInfo:
+        """Return this server's record."""
+        return ServerInfo(
+            id=self.id,
+            host=self.host,
+            pid=os.getpid(),
+            concurrency=self.options.concurrency,
+            queues=self.options.queues,
+            strict_priority=self.options.strict,
+            status=self._status,
+            started_at=self._started_at,
+            active_count=len(self._executor.running),
+        )
+
+    def _why_no_redis(self) -> str | None:
+        beaten_at = self._heartbeater.beaten_at
+        if beaten_at is None or time.monotonic() - beaten_at > _READY_WITHIN:
+            return "Redis has not taken a heartbeat for some time"
+        return None
+
+    def _why_not_ready(self) -> str | None:
+        if self._status != "active":
+            return f"the worker is {self._status}"
+        if not self._fetcher.available:
+            return "Redis does not answer"
+        return self._why_no_redis()
+
+
+def _task_type(route: Route, now: datetime) -> TaskType:
+    return TaskType(
+        type=route.type,
+        prefix=route.prefix,
+        schema=route.handler.schema,
+        doc=route.handler.doc.partition("\n\n")[0],
+        queue=route.queue,
+        max_retries=route.max_retries,
+        timeout_seconds=route.timeout.total_seconds() if route.timeout is not None else None,
+        last_seen=now,
+    )
+
+
+def _final_status(outcome: Outcome) -> str | None:
+    """Return the status of a task's last progress entry; None while it has not ended."""
+    match outcome:
+        case Archive(cancelled=True):
+            return "cancelled"
+        case Archive():
+            return "failed"
+        case Retry() | Requeue():
+            return None
+    return "completed"
+
+
+def _last_entry(last: Progress, status: str, now: float) -> Progress:
+    percentage = 100.0 if status == "completed" else last.percentage
+    return Progress(
+        task_id=last.task_id,
+        percentage=percentage,
+        stage=status,
+        message=last.message,
+        timestamp_ms=int(now * 1000),
+        metadata=last.metadata,
+    )
+
+
+async def _cancel_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
