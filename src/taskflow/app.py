@@ -60,12 +60,13 @@ class TaskDefinition(Generic[P, R]):
 
     def _task_options(self) -> TaskOptions:
         route = self._route
-        defaults: EnqueueOptions = {"queue": route.queue or self._app.settings.queues.default}
+        options: EnqueueOptions = {"queue": route.queue or self._app.settings.queues.default}
         if route.max_retries is not None:
-            defaults["max_retries"] = route.max_retries
+            options["max_retries"] = route.max_retries
         if route.timeout is not None:
-            defaults["timeout"] = route.timeout
-        return TaskOptions(**{**defaults, **self._options})
+            options["timeout"] = route.timeout
+        options.update(self._options)
+        return TaskOptions(**options)
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:
         """Enqueue a call of the function; raises as `task` and `Client.enqueue` do."""
@@ -177,4 +178,3 @@ class TaskFlow:
         if "sync_client" in self.__dict__:
             self.sync_client.close()
             del self.__dict__["sync_client"]
-

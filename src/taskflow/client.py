@@ -148,7 +148,7 @@ class _Coalescer:
     async def place(self, placement: Placement) -> tuple[Placed, bool]:
         """Return what became of a placement, and whether it had to be repeated."""
         if self._busy:
-            future = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[tuple[Placed, bool]] = asyncio.get_running_loop().create_future()
             self._waiting.append((placement, future))
             return await future
         self._busy = True
@@ -367,10 +367,9 @@ class SyncClient:
     def _open(self) -> connection.Server:
         if self._server is None:
             server = connection.inspect_server_sync(self._client)
-            with scripts.redis_errors():
-                asked_at = time.time()
-                reply: tuple[int, int] = self._client.time()  # type: ignore[assignment]
-                self._clock.synchronise(reply, asked_at=asked_at, answered_at=time.time())
+            asked_at = time.time()
+            ((seconds, micros),) = scripts.execute_sync(self._client, [("TIME",)])
+            self._clock.synchronise(int(seconds) + int(micros) / 1e6, asked_at=asked_at, answered_at=time.time())
             self._server = server
         return self._server
 
@@ -384,8 +383,7 @@ class SyncClient:
     def _place(self, placements: Sequence[Placement]) -> list[Placed]:
         new = {placement.queue for placement in placements} - self._known_queues
         if new:
-            with scripts.redis_errors():
-                self._client.sadd(ALL_QUEUES, *new)
+            scripts.execute_sync(self._client, [("SADD", ALL_QUEUES, *new)])
             self._known_queues |= new
         calls = enqueue_calls(placements, now_ns=self._clock.now_ns())
         flags = self._open().understands_flags

@@ -5,6 +5,7 @@ TaskFlowError
 ├── InvalidOption            400 INVALID_REQUEST      a task option or payload cannot be used; nothing was sent
 │   ├── InvalidTaskType      400 INVALID_TASK_TYPE
 │   ├── InvalidPayload       400 INVALID_PAYLOAD
+│   ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
 │   ├── InvalidTimeout       400 INVALID_TIMEOUT
 │   ├── InvalidProcessAt     400 INVALID_PROCESS_AT
 │   ├── InvalidUnique        400 INVALID_UNIQUE
@@ -110,6 +111,26 @@ class InvalidPayload(InvalidOption):
     def details(self) -> dict[str, object]:
         """Where the payload fails, what was expected there, and what was got."""
         return {"path": self.path, "expected": self.expected, "got": self.got}
+
+
+class PayloadTooLarge(InvalidOption):
+    """The payload has more bytes than the setting `tasks.payload_limit` allows."""
+
+    status = 413
+    code = "PAYLOAD_TOO_LARGE"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            "payload",
+            f"has {size} bytes, at most {limit} are taken; send a reference to the data, or raise tasks.payload_limit",
+        )
+        self.size = size
+        self.limit = limit
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The payload's size and the limit, in bytes."""
+        return {"size": self.size, "limit": self.limit}
 
 
 class InvalidTimeout(InvalidOption):
@@ -342,7 +363,7 @@ class HandlerExit(AttemptError):
     """The handler raised `SystemExit` or `KeyboardInterrupt`: its task has failed, the worker goes on."""
 
 
-class HandlerSignal(Exception):  # noqa: N818 - raised by handlers to steer, not to report an error
+class HandlerSignal(Exception):
     """The root of what a handler raises to steer what becomes of its task."""
 
 

@@ -39,7 +39,7 @@ _ZERO = timedelta(0)
 _SECOND = timedelta(seconds=1)
 
 
-def check_task_type(task_type: str) -> None:
+def check_task_type(task_type: object) -> None:
     """Raise `InvalidTaskType` unless the type is text that is more than white space and UTF-8 can carry."""
     if not isinstance(task_type, str) or not task_type.strip():
         raise InvalidTaskType(f"must be text such as 'email:send', not {task_type!r}")
@@ -47,7 +47,7 @@ def check_task_type(task_type: str) -> None:
         raise InvalidTaskType("must be text that UTF-8 can carry (it holds a lone surrogate)")
 
 
-def check_queue(queue: str) -> None:
+def check_queue(queue: object) -> None:
     """Raise `InvalidQueue` unless the name can be part of a Redis key: see `TaskOptions.queue`."""
     if not isinstance(queue, str) or not queue:
         raise InvalidQueue(f"must be a name such as 'default', not {queue!r}")
@@ -57,7 +57,7 @@ def check_queue(queue: str) -> None:
         raise InvalidQueue(f"must be at most {MAX_QUEUE_BYTES} bytes")
 
 
-def check_task_id(task_id: str) -> None:
+def check_task_id(task_id: object) -> None:
     """Raise `InvalidTaskId` unless the id is text of 1 to 256 bytes."""
     if not isinstance(task_id, str) or not task_id.strip():
         raise InvalidTaskId(f"must be non-empty text, not {task_id!r}")
@@ -78,18 +78,24 @@ def _check_text(option: str, text: object) -> None:
         raise InvalidOption(option, f"must be UTF-8 text, not {text!r}")
 
 
+def _check_group(group: str) -> None:
+    _check_text("group", group)
+    if not group:
+        raise InvalidOption("group", "must not be empty; leave it out for a task without a group")
+
+
 def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         _check_text("headers", name)
         _check_text("headers", value)
 
 
-def _check_span(error: type[InvalidOption], option: str, span: timedelta, *, least: timedelta) -> None:
+def _check_span(error: type[InvalidOption], option: str, span: object, *, least: timedelta) -> None:
     if not isinstance(span, timedelta) or not least <= span <= MAX_SPAN:
         raise error(option, f"must be a timedelta from {least} to {MAX_SPAN.days} days, not {span!r}")
 
 
-def _check_moment(error: type[InvalidOption], option: str, moment: datetime) -> None:
+def _check_moment(error: type[InvalidOption], option: str, moment: object) -> None:
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise error(option, f"must be a datetime with a time zone (e.g. datetime.now(UTC)), not {moment!r}")
     if not datetime(1970, 1, 2, tzinfo=UTC) <= moment <= datetime(9000, 1, 1, tzinfo=UTC):
@@ -166,7 +172,9 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_queue(self.queue)
         if type(self.max_retries) is not int or not 0 <= self.max_retries <= MAX_RETRIES:
-            raise InvalidOption("max_retries", f"must be a whole number from 0 to {MAX_RETRIES}, not {self.max_retries!r}")
+            raise InvalidOption(
+                "max_retries", f"must be a whole number from 0 to {MAX_RETRIES}, not {self.max_retries!r}"
+            )
         if self.timeout is not None:
             _check_span(InvalidTimeout, "timeout", self.timeout, least=_ZERO)
         if self.deadline is not None:
@@ -180,11 +188,8 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
         if self.retention is not _ZERO:
             _check_span(InvalidOption, "retention", self.retention, least=_ZERO)
         if self.group is not None:
-            _check_text("group", self.group)
-            if not self.group:
-                raise InvalidOption("group", "must not be empty; leave it out for a task without a group")
-        if self.headers:
-            _check_headers(self.headers)
+            _check_group(self.group)
+        _check_headers(self.headers)
 
     def _check_due(self) -> None:
         if self.process_at is not None and self.process_in is not None:
@@ -195,7 +200,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
             _check_span(InvalidProcessAt, "process_in", self.process_in, least=_ZERO)
 
     @staticmethod
-    def _check_unique(unique: timedelta) -> None:
+    def _check_unique(unique: object) -> None:
         if not isinstance(unique, timedelta) or not _SECOND <= unique <= MAX_SPAN:
             raise InvalidUnique(f"must be a timedelta of at least 1 second, not {unique!r}")
 
@@ -274,7 +279,15 @@ class QueueInfo(Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> int:
         """How many tasks the queue holds, in all states."""
-        states = (self.pending, self.active, self.scheduled, self.retry, self.archived, self.completed, self.aggregating)
+        states = (
+            self.pending,
+            self.active,
+            self.scheduled,
+            self.retry,
+            self.archived,
+            self.completed,
+            self.aggregating,
+        )
         return sum(states)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from taskflow.broker import scripts
 from taskflow.broker.queue import Broker
 from taskflow.wire.keys import TASK_TYPES
 
@@ -51,16 +50,14 @@ class TaskCatalog:
     async def publish(self, types: Sequence[TaskType]) -> None:
         """Publish types; what was published before of the same type is replaced."""
         if types:
-            entries = {entry.type: msgspec.json.encode(entry) for entry in types}
-            with scripts.redis_errors():
-                await self._broker.client.hset(TASK_TYPES, mapping=entries)  # type: ignore[arg-type, misc]
+            pairs = [part for entry in types for part in (entry.type, msgspec.json.encode(entry))]
+            await self._broker.execute(("HSET", TASK_TYPES, *pairs))
 
     async def types(self) -> list[TaskType]:
         """Return the published types, sorted; entries that cannot be read are left out."""
-        with scripts.redis_errors():
-            entries: dict[bytes, bytes] = await self._broker.client.hgetall(TASK_TYPES)  # type: ignore[misc]
+        (entries,) = await self._broker.execute(("HVALS", TASK_TYPES))
         found = []
-        for entry in entries.values():
+        for entry in entries:
             try:
                 found.append(msgspec.json.decode(entry, type=TaskType))
             except msgspec.MsgspecError:

@@ -25,14 +25,13 @@ class Clock:
         """Return the time in Unix nanoseconds."""
         return time.time_ns() + int(self.offset * 1e9)
 
-    def synchronise(self, reply: tuple[int, int], *, asked_at: float, answered_at: float) -> None:
-        """Take the server's time from a `TIME` reply, asked and answered at times of this host (`time.time()`).
+    def synchronise(self, server_time: float, *, asked_at: float, answered_at: float) -> None:
+        """Take the server's time (Unix s), asked and answered at times of this host (`time.time()`).
 
         Half of the round trip is the uncertainty, so an offset within it counts as none: clocks that agree stay
         as they are, and times written by one process stay in order.
         """
-        seconds, micros = reply
-        offset = seconds + micros / 1e6 - (asked_at + answered_at) / 2
+        offset = server_time - (asked_at + answered_at) / 2
         uncertainty = (answered_at - asked_at) / 2 + 0.001
         if abs(offset - self.offset) > uncertainty:
             self.offset = 0.0 if abs(offset) <= uncertainty else offset

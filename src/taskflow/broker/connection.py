@@ -6,7 +6,6 @@ safe to repeat is repeated by its caller.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +15,6 @@ from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from taskflow.broker.clock import Clock
 from taskflow.errors import BrokerUnavailable, ConfigError, UnsupportedServer
 
 SCHEMES = ("redis", "rediss", "unix")
@@ -74,19 +72,19 @@ def check_url(url: str) -> str:
 
 def connect(url: str, profile: Profile = COMMAND) -> redis.asyncio.Redis:
     """Return an asyncio client; it connects when first used. Raises `ConfigError` for a URL that cannot be used."""
-    return redis.asyncio.Redis.from_url(check_url(url), **_options(profile))
+    return redis.asyncio.Redis.from_url(check_url(url), **_options(url, profile))
 
 
 def connect_sync(url: str, profile: Profile = COMMAND) -> redis.Redis:
     """Return a blocking client; it connects when first used. Raises `ConfigError` for a URL that cannot be used."""
-    return redis.Redis.from_url(check_url(url), **_options(profile))
+    return redis.Redis.from_url(check_url(url), **_options(url, profile))
 
 
-def _options(profile: Profile) -> dict[str, Any]:
-    return {
+def _options(url: str, profile: Profile) -> dict[str, Any]:
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    return keepalive | {
         "socket_timeout": profile.timeout,
         "socket_connect_timeout": profile.connect_timeout,
-        "socket_keepalive": True,
         "health_check_interval": profile.health_check,
         "max_connections": profile.max_connections,
         "client_name": f"taskflow-{profile.name}",
@@ -118,7 +116,7 @@ def inspect_server_sync(client: redis.Redis) -> Server:
         info = client.info("server", "replication", "memory", "persistence")
     except redis.RedisError as error:
         raise BrokerUnavailable(f"Redis does not answer: {error}") from error
-    return read_server(info)  # type: ignore[arg-type]  # redis-py types one signature for both kinds of client
+    return read_server(info)
 
 
 def read_server(info: dict[str, Any]) -> Server:
@@ -154,10 +152,3 @@ def check_safe(server: Server, *, allow_eviction: bool = False) -> None:
             f"maxmemory-policy is {server.eviction!r}: Redis would throw tasks away when its memory is full. "
             "Run `CONFIG SET maxmemory-policy noeviction`, or set redis.allow_eviction to take the risk"
         )
-
-
-async def synchronise(clock: Clock, client: redis.asyncio.Redis) -> None:
-    """Set the clock by the server's."""
-    asked_at = time.time()
-    reply = await client.time()
-    clock.synchronise(reply, asked_at=asked_at, answered_at=time.time())

@@ -156,7 +156,15 @@ class Settlement:
                 assert message is not None  # noqa: S101 - what cannot be decoded is never run
                 kept_until = int(self.now) + message.retention
                 data = wire.completed(message, at=self.now)
-                return (delivery.raw_id, delivery.tokens, lock, data, kept_until, result or b"", int(result is not None))
+                return (
+                    delivery.raw_id,
+                    delivery.tokens,
+                    lock,
+                    data,
+                    kept_until,
+                    result or b"",
+                    int(result is not None),
+                )
             case Retry(at, error, counts, attempt):
                 assert message is not None  # noqa: S101 - what cannot be decoded is never run
                 data = wire.failed(message, at=self.now, error=error, count=counts)

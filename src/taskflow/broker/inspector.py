@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from taskflow.broker import scripts
 from taskflow.broker.delivery import read_attempts
 from taskflow.broker.queue import Broker
 from taskflow.broker.scripts import Call, Script
@@ -41,8 +40,7 @@ class Inspector:
 
     async def queues(self) -> list[str]:
         """Return the names of all queues, sorted."""
-        with scripts.redis_errors():
-            names = await self._broker.client.smembers(ALL_QUEUES)
+        (names,) = await self._broker.execute(("SMEMBERS", ALL_QUEUES))
         return sorted(name.decode(errors="replace") for name in names)
 
     async def queue_infos(self, queues: Sequence[str] | None = None) -> list[QueueInfo]:
@@ -86,19 +84,16 @@ class Inspector:
     async def pause(self, queue: str) -> None:
         """Stop workers from taking tasks of a queue; what runs goes on. Raises `QueueNotFound`."""
         await self._check_exists(queue)
-        with scripts.redis_errors():
-            await self._broker.client.set(queue_keys(queue).paused, int(self._broker.clock.now()), nx=True)
+        await self._broker.execute(("SET", queue_keys(queue).paused, int(self._broker.clock.now()), "NX"))
 
     async def resume(self, queue: str) -> None:
         """Let workers take tasks of a queue again. Raises `QueueNotFound`."""
         await self._check_exists(queue)
-        with scripts.redis_errors():
-            await self._broker.client.delete(queue_keys(queue).paused)
+        await self._broker.execute(("DEL", queue_keys(queue).paused))
 
     async def _check_exists(self, queue: str) -> None:
-        with scripts.redis_errors():
-            if not await self._broker.client.sismember(ALL_QUEUES, queue):  # type: ignore[misc]  # both kinds of client
-                raise QueueNotFound(queue)
+        if not (await self._broker.execute(("SISMEMBER", ALL_QUEUES, queue)))[0]:
+            raise QueueNotFound(queue)
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
@@ -143,14 +138,14 @@ class Inspector:
         return [task for task in found if task.state is state]
 
     async def _ids(self, keys: QueueKeys, state: TaskState, first: int, last: int, group: str | None) -> list[bytes]:
-        client = self._broker.client
-        with scripts.redis_errors():
-            if state in _LISTS:
-                newest_last: list[bytes] = await client.lrange(_state_key(keys, state), -last - 1, -first - 1)  # type: ignore[misc]
-                return newest_last[::-1]
-            key = keys.group(group or "") if state is TaskState.AGGREGATING else _state_key(keys, state)
-            ids: list[bytes] = await client.zrange(key, first, last, desc=state in _NEWEST_FIRST)
-            return ids
+        key = keys.group(group or "") if state is TaskState.AGGREGATING else _state_key(keys, state)
+        ids: list[bytes]
+        if state in _LISTS:
+            (ids,) = await self._broker.execute(("LRANGE", key, -last - 1, -first - 1))
+            return ids[::-1]
+        command = "ZREVRANGE" if state in _NEWEST_FIRST else "ZRANGE"
+        (ids,) = await self._broker.execute((command, key, first, last))
+        return ids
 
     def _task_info(self, queue: str, task_id: str, reply: Sequence[Any]) -> TaskInfo:
         data, state, due, lease, result, pending_since, started_at, owner, attempts, cancelled = reply
@@ -226,8 +221,7 @@ class Inspector:
 
     async def _cancel(self, keys: QueueKeys, task_id: str) -> str | None:
         now = self._broker.clock.now()
-        with scripts.redis_errors():
-            data = await self._broker.client.hget(keys.task(task_id), "msg") or b""  # type: ignore[misc]
+        data = (await self._broker.execute(("HGET", keys.task(task_id), "msg")))[0] or b""
         try:
             message = wire.decode(data)
         except MessageInvalid:
@@ -242,16 +236,15 @@ class Inspector:
     async def servers(self) -> list[ServerInfo]:
         """Return the worker servers that are alive, Go's too, with what each runs now."""
         now = int(self._broker.clock.now())
-        client = self._broker.client
-        found = []
-        with scripts.redis_errors():
-            members = await client.zrangebyscore(ALL_SERVERS, now, "+inf")
-            for member in members:
-                record = await client.get(member)
-                running = await client.hgetall(member.replace(ALL_SERVERS.encode(), ALL_WORKERS.encode(), 1))  # type: ignore[misc]
-                if record:
-                    found.append(wire.decode_server(record, running))
-        return found
+        (members,) = await self._broker.execute(("ZRANGEBYSCORE", ALL_SERVERS, now, "+inf"))
+        workers = [member.replace(ALL_SERVERS.encode(), ALL_WORKERS.encode(), 1) for member in members]
+        records = await self._broker.execute(*(("GET", member) for member in members))
+        running = await self._broker.execute(*(("HVALS", key) for key in workers))
+        return [
+            wire.decode_server(record, tasks)
+            for record, tasks in zip(records, running, strict=True)
+            if record is not None
+        ]
 
 
 def _state_key(keys: QueueKeys, state: TaskState) -> str:

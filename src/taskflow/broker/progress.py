@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from taskflow.broker import scripts
 from taskflow.broker.queue import Broker
 from taskflow.task import Progress
 from taskflow.wire.keys import PROGRESS_CHANNEL, PROGRESS_STREAM
@@ -73,35 +72,35 @@ class ProgressStream:
 
     async def publish_all(self, entries: Sequence[tuple[Progress, str | None]]) -> None:
         """Add entries to their tasks' streams in one round trip."""
-        with scripts.redis_errors():
-            pipeline = self._broker.client.pipeline(transaction=False)
-            for progress, status in entries:
-                for command in commands(progress, status=status, entries=self._entries, seconds=self._seconds):
-                    pipeline.execute_command(*command)
-            await pipeline.execute()
+        batch = [
+            command
+            for progress, status in entries
+            for command in commands(progress, status=status, entries=self._entries, seconds=self._seconds)
+        ]
+        await self._broker.execute(*batch)
 
     async def latest(self, task_id: str) -> ProgressEntry | None:
         """Return the newest entry, None if there is none."""
-        with scripts.redis_errors():
-            found = await self._broker.client.xrevrange(PROGRESS_STREAM + task_id, count=1)
+        (found,) = await self._broker.execute(("XREVRANGE", PROGRESS_STREAM + task_id, "+", "-", "COUNT", 1))
         return read_entry(*found[0]) if found else None
 
     async def history(self, task_id: str, *, after: str | None = None, count: int | None = None) -> list[ProgressEntry]:
         """Return the entries, oldest first; `after` is the id of the entry to begin behind."""
         first = f"({after}" if after else "-"
-        with scripts.redis_errors():
-            found = await self._broker.client.xrange(PROGRESS_STREAM + task_id, min=first, count=count)
+        most = () if count is None else ("COUNT", count)
+        (found,) = await self._broker.execute(("XRANGE", PROGRESS_STREAM + task_id, first, "+", *most))
         return [read_entry(*item) for item in found]
 
     async def length(self, task_id: str) -> int:
         """Return how many entries there are."""
-        with scripts.redis_errors():
-            return int(await self._broker.client.xlen(PROGRESS_STREAM + task_id))
+        (count,) = await self._broker.execute(("XLEN", PROGRESS_STREAM + task_id))
+        return int(count)
 
 
-def read_entry(stream_id: bytes, fields: dict[bytes, bytes]) -> ProgressEntry:
-    """Return an entry as it stands in the stream; what cannot be read counts as not set."""
-    text = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+def read_entry(stream_id: bytes, fields: Sequence[bytes]) -> ProgressEntry:
+    """Return an entry as it stands in the stream, names and values in turn; what cannot be read counts as not set."""
+    words = [word.decode(errors="replace") for word in fields]
+    text = dict(zip(words[::2], words[1::2], strict=True))
     progress = Progress(
         task_id=text.get("task_id", ""),
         percentage=_number(text.get("percentage")),

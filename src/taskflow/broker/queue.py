@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from taskflow.broker.delivery import (
     dequeue_call,
     read_deliveries,
 )
+from taskflow.broker.link import Link
 from taskflow.broker.placement import CHUNK, Placed, Placement, enqueue_calls, read_placed
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import TaskFlowError
@@ -87,6 +89,7 @@ class Broker:
         self.url = url
         self.client: redis.asyncio.Redis = connection.connect(url, profile)
         self.clock = clock or Clock()
+        self._link = Link(self.client, timeout=profile.timeout)
         self.lease_seconds = lease_seconds
         self.server: Server | None = None
         self._known_queues: set[str] = set()
@@ -106,12 +109,18 @@ class Broker:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._link.close()
         await self.client.aclose()
 
     async def synchronise(self) -> None:
         """Set the clock by the server's."""
-        with scripts.redis_errors():
-            await connection.synchronise(self.clock, self.client)
+        asked_at = time.time()
+        ((seconds, micros),) = await self.execute(("TIME",))
+        self.clock.synchronise(int(seconds) + int(micros) / 1e6, asked_at=asked_at, answered_at=time.time())
+
+    async def execute(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Run plain commands in one round trip; return their replies as Redis has them. Raises `TaskFlowError` too."""
+        return await scripts.execute(self._link, commands)
 
     async def run(self, calls: Sequence[Call]) -> list[Any]:
         """Run calls of scripts in one round trip; return their replies. Raises `TaskFlowError` if one is refused."""
@@ -119,7 +128,7 @@ class Broker:
 
     async def _run(self, calls: Sequence[Call]) -> list[Any]:
         server = self.server or await self.open()
-        return await scripts.run(self.client, calls, flags=server.understands_flags)
+        return await scripts.run(self._link, calls, flags=server.understands_flags)
 
     # -- enqueue ------------------------------------------------------------------------------------------------------
 
@@ -133,8 +142,7 @@ class Broker:
     async def _publish_queues(self, queues: set[str]) -> None:
         new = queues - self._known_queues
         if new:
-            with scripts.redis_errors():
-                await self.client.sadd(ALL_QUEUES, *new)
+            await self.execute(("SADD", ALL_QUEUES, *new))
             self._known_queues |= new
 
     # -- the way of a task through a worker ---------------------------------------------------------------------------
@@ -226,7 +234,7 @@ class Broker:
         keys = queue_keys(delivery.queue)
         task = keys.task_prefix.encode() + delivery.raw_id
         args = [delivery.raw_id, delivery.tokens, result]
-        return bool((await self.run([Call(RESULT, (keys.lease, task), args)]))[0])  # type: ignore[arg-type]
+        return bool((await self.run([Call(RESULT, (keys.lease, task), args)]))[0])
 
     # -- sweeps -------------------------------------------------------------------------------------------------------
 
@@ -237,8 +245,8 @@ class Broker:
         while waiting:
             replies = await self.run([self._forward_call(queue) for queue in waiting])
             again = []
-            for queue, (moved, due) in zip(waiting, replies, strict=True):
-                if moved >= FORWARD_CHUNK:
+            for queue, (taken, due) in zip(waiting, replies, strict=True):
+                if taken >= FORWARD_CHUNK:
                     again.append(queue)
                 elif due:
                     nearest = min(float(due), nearest or float(due))
@@ -304,32 +312,23 @@ class Broker:
         for task in running:
             args += (task.id, wire.encode_running(task, host=info.host, pid=info.pid, server_id=info.id))
         expiry = int(self.clock.now()) + ttl_seconds
-        with scripts.redis_errors():
-            await self.client.zadd(ALL_SERVERS, {server: expiry})
-            await self.client.zadd(ALL_WORKERS, {workers: expiry})
+        await self.execute(("ZADD", ALL_SERVERS, expiry, server), ("ZADD", ALL_WORKERS, expiry, workers))
         await self.run([Call(SERVE, (server, workers), args)])
 
     async def withdraw_server(self, info: ServerInfo) -> None:
         """Remove a worker server's records."""
         server, workers = server_key(info.host, info.pid, info.id), workers_key(info.host, info.pid, info.id)
-        with scripts.redis_errors():
-            await self.client.zrem(ALL_SERVERS, server)
-            await self.client.zrem(ALL_WORKERS, workers)
-            await self.client.delete(server, workers)
+        await self.execute(("ZREM", ALL_SERVERS, server), ("ZREM", ALL_WORKERS, workers), ("DEL", server, workers))
 
     async def live_servers(self) -> set[str]:
         """Return the ids of the worker servers whose records have not expired, Go's too."""
-        now = int(self.clock.now())
-        with scripts.redis_errors():
-            members = await self.client.zrangebyscore(ALL_SERVERS, now, "+inf")
+        (members,) = await self.execute(("ZRANGEBYSCORE", ALL_SERVERS, int(self.clock.now()), "+inf"))
         return {member.decode(errors="replace").rstrip("}").rpartition(":")[2] for member in members}
 
     async def cancelled(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """Return for each running task whether it carries the mark of a cancellation."""
-        with scripts.redis_errors():
-            pipeline = self.client.pipeline(transaction=False)
-            for delivery in deliveries:
-                pipeline.hexists(queue_keys(delivery.queue).task_prefix.encode() + delivery.raw_id, "cancelled")  # type: ignore[arg-type]
-            return [bool(mark) for mark in await pipeline.execute()]
-
-
+        commands = [
+            ("HEXISTS", queue_keys(delivery.queue).task_prefix.encode() + delivery.raw_id, "cancelled")
+            for delivery in deliveries
+        ]
+        return [bool(mark) for mark in await self.execute(*commands)]

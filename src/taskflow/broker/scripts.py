@@ -13,15 +13,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import redis
-import redis.asyncio
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from taskflow.broker.link import Link
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 
 _FOLDER = Path(__file__).parent / "lua"
 _HEADER = re.compile(r"^--   (include|flags) ([\w, -]+)", re.MULTILINE)
-_UNAVAILABLE = ("OOM ", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "TRYAGAIN", "BUSY ")
+_UNAVAILABLE = (
+    "OOM ",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "MISCONF",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "BUSY ",
+)
 """How replies begin by which a server says that it cannot write now."""
 
 
@@ -51,7 +62,7 @@ class Call:
 
     __slots__ = ("args", "keys", "script")
 
-    def __init__(self, script: Script, keys: Sequence[str], args: list[Any]) -> None:
+    def __init__(self, script: Script, keys: Sequence[str | bytes], args: list[Any]) -> None:
         self.script = script
         self.keys = keys
         self.args = args
@@ -66,7 +77,7 @@ class Call:
         return self.script.flagged_text if flags else self.script.text
 
 
-async def run(client: redis.asyncio.Redis, calls: Sequence[Call], *, flags: bool) -> list[Any]:
+async def run(link: Link, calls: Sequence[Call], *, flags: bool) -> list[Any]:
     """Run the calls in one round trip and return their replies, in order; what the server refused is an error in its place.
 
     Nothing is repeated but calls whose script the server did not know, and those had no effect.
@@ -76,59 +87,64 @@ async def run(client: redis.asyncio.Redis, calls: Sequence[Call], *, flags: bool
 
     """
     with redis_errors():
-        replies = await _exchange(client, [call.command(flags=flags) for call in calls])
-        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        replies = await link.exchange([call.command(flags=flags) for call in calls])
+        unknown = [i for i, reply in enumerate(replies) if _is_unknown(reply)]
         if unknown:
-            await _exchange(client, [("SCRIPT LOAD", calls[i].text(flags=flags)) for i in unknown])
-            again = await _exchange(client, [calls[i].command(flags=flags) for i in unknown])
+            await link.exchange([("SCRIPT", "LOAD", calls[i].text(flags=flags)) for i in unknown])
+            again = await link.exchange([calls[i].command(flags=flags) for i in unknown])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
     return _translate_all(replies)
 
 
-async def _exchange(client: redis.asyncio.Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Send commands and read their replies on one connection of the pool.
+async def execute(link: Link, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Run plain commands in one round trip and return their replies as RESP2 has them: bytes, numbers, lists, None.
 
-    A pipeline of the library does the same, at twice the cost for a single command. A call that is cancelled or fails
-    half-way drops its connection, as replies may still be on their way.
+    Raises:
+        BrokerUnavailable: As `run` does.
+        TaskFlowError: The server refused one; the others have run.
+
     """
-    pool = client.connection_pool
-    link = await pool.get_connection()
-    try:
-        await link.send_packed_command(link.pack_commands(commands))
-        replies: list[Any] = []
-        for _ in commands:
-            try:
-                replies.append(await link.read_response())
-            except ResponseError as error:
-                replies.append(error)
-    except BaseException:
-        await link.disconnect(nowait=True)
-        raise
-    finally:
-        await pool.release(link)
-    return replies
+    with redis_errors():
+        replies = await link.exchange(commands)
+    return checked(_translate_all(replies))
+
+
+def _is_unknown(reply: object) -> bool:
+    """Whether the server does not know the script."""
+    return isinstance(reply, NoScriptError) or (isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT"))
 
 
 def run_sync(client: redis.Redis, calls: Sequence[Call], *, flags: bool) -> list[Any]:
     """Do as `run` does, with a blocking client."""
     with redis_errors():
         replies = _exchange_sync(client, [call.command(flags=flags) for call in calls])
-        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        unknown = [i for i, reply in enumerate(replies) if _is_unknown(reply)]
         if unknown:
-            _exchange_sync(client, [("SCRIPT LOAD", calls[i].text(flags=flags)) for i in unknown])
+            _exchange_sync(client, [("SCRIPT", "LOAD", calls[i].text(flags=flags)) for i in unknown])
             again = _exchange_sync(client, [calls[i].command(flags=flags) for i in unknown])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
     return _translate_all(replies)
 
 
+def execute_sync(client: redis.Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Do as `execute` does, with a blocking client."""
+    with redis_errors():
+        replies = _exchange_sync(client, commands)
+    return checked(_translate_all(replies))
+
+
 def _exchange_sync(client: redis.Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Do as `_exchange` does, with a blocking client."""
-    pool = client.connection_pool
+    """Send commands and read their replies on one connection of the pool.
+
+    A pipeline of the library does the same, at twice the cost for a single command. A call that fails half-way drops
+    its connection, as replies may still be on their way.
+    """
+    pool: Any = client.connection_pool
     link = pool.get_connection()
     try:
-        link.send_packed_command(link.pack_commands(commands))
+        link.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
         replies: list[Any] = []
         for _ in commands:
             try:

@@ -55,6 +55,8 @@ class Subscriptions:
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._listeners: dict[str, list[Listener]] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._stale = False
+        """Whether channels may be missing from the connection: it was lost, or could not be made."""
 
     async def close(self) -> None:
         """Stop listening and close the connection."""
@@ -86,8 +88,10 @@ class Subscriptions:
     async def _subscribe(self, *channels: str) -> None:
         if self._pubsub is None:
             self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-        with suppress(redis.RedisError, OSError):  # the reader subscribes to all channels again when it can
+        try:
             await self._pubsub.subscribe(*channels)
+        except (redis.RedisError, OSError):
+            self._stale = True
         if self._reader is None:
             self._reader = asyncio.create_task(self._read(self._pubsub), name="taskflow subscriptions")
 
@@ -105,13 +109,13 @@ class Subscriptions:
         wait = _FIRST_WAIT
         while True:
             try:
-                if not pubsub.subscribed:
+                if self._stale or not pubsub.subscribed:
                     await self._resubscribe(pubsub)
                 message = await pubsub.get_message(timeout=_POLL)
             except (redis.RedisError, OSError):
+                self._stale = True
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 wait = min(wait * 2, _LONGEST_WAIT)
-                self._wake_all()
                 continue
             wait = _FIRST_WAIT
             if message is not None and message["type"] == "message":
@@ -120,6 +124,7 @@ class Subscriptions:
 
     async def _resubscribe(self, pubsub: redis.asyncio.client.PubSub) -> None:
         if self._listeners:
+            self._stale = False
             await pubsub.subscribe(*self._listeners)
             self._wake_all()
         else:

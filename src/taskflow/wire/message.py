@@ -6,7 +6,7 @@ peer added survive, because protobuf keeps what it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.message import DecodeError
@@ -100,8 +100,8 @@ def encode_running(task: RunningTask, *, host: str, pid: int, server_id: str) ->
     return record.SerializeToString()
 
 
-def decode_server(data: bytes, running: Mapping[str, bytes]) -> ServerInfo:
-    """Return what a server's record and those of its running tasks (id -> bytes) say.
+def decode_server(data: bytes, running: Sequence[bytes]) -> ServerInfo:
+    """Return what a server's record and those of its running tasks say.
 
     Raises:
         MessageInvalid: The bytes are no such record.
@@ -109,7 +109,7 @@ def decode_server(data: bytes, running: Mapping[str, bytes]) -> ServerInfo:
     """
     try:
         record = asynq_pb2.ServerInfo.FromString(data)
-        tasks = tuple(decode_running(task) for task in running.values())
+        tasks = tuple(decode_running(task) for task in running)
     except DecodeError as error:
         raise MessageInvalid(f"not a server record: {error}") from None
     return ServerInfo(

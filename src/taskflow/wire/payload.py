@@ -35,23 +35,27 @@ def encode_hook(value: Any) -> Any:
     raise TypeError(f"objects of type {type(value).__name__} have no JSON form")
 
 
-def decode_hook(wanted: type, value: Any) -> Any:
+def decode_hook(wanted: Any, value: Any) -> Any:
     """Return a value of a type msgspec does not know: pydantic models validate it their own way."""
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is not None and isinstance(wanted, type) and issubclass(wanted, pydantic.BaseModel):
+    if _is_model(wanted):
         return wanted.model_validate(value)
     if isinstance(value, wanted):
         return value
     raise TypeError(f"cannot make a {wanted.__name__} of JSON")
 
 
-def schema_hook(wanted: type) -> dict[str, Any]:
+def schema_hook(wanted: Any) -> dict[str, Any]:
     """Return the JSON schema of a type msgspec does not know; any value will do where nothing is known."""
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is not None and issubclass(wanted, pydantic.BaseModel):
+    if _is_model(wanted):
         schema: dict[str, Any] = wanted.model_json_schema()
         return schema
     return {}
+
+
+def _is_model(wanted: Any) -> bool:
+    """Whether a type is a pydantic model; pydantic is not imported to find out."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(wanted, type) and issubclass(wanted, pydantic.BaseModel)
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=encode_hook)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from taskflow.broker.queue import Broker
@@ -10,6 +11,8 @@ from taskflow.errors import BrokerUnavailable
 from taskflow.worker.executor import Executor, Run
 from taskflow.worker.outcome import Stop
 
+_PAUSE = 0.5
+"""How long (s) to wait before the next try while Redis does not answer."""
 _RECHECK = 5.0
 """How often (s) to look for marks whose message was missed: it was published while the connection was down."""
 
@@ -32,6 +35,7 @@ class Canceller:
             try:
                 await self.stop_marked({message.decode(errors="replace") for message in messages})
             except BrokerUnavailable:
+                await asyncio.sleep(_PAUSE)
                 listener.notify()
 
     async def stop_marked(self, named: set[str]) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 import structlog
 
+from taskflow.broker.delivery import Delivery
 from taskflow.errors import InvalidOption
 from taskflow.task import Progress
+from taskflow.wire.message import TaskMessage
 
 Publish = Callable[[Progress], Awaitable[None]]
-WriteResult = Callable[[bytes], Awaitable[None]]
+WriteResult = Callable[[Delivery, bytes], Awaitable[None]]
 
 
 class _Nothing:
@@ -38,55 +40,59 @@ class TaskContext:
         headers: What the producer sent along.
         retried: How often it has failed before.
         max_retries: How often it may be tried again.
-        deadline: When this attempt must have ended (None: never).
+        payload: The payload as it travelled.
 
     """
 
     __slots__ = (
         "_cancelled",
+        "_deadline",
         "_logger",
         "_loop",
         "_publish",
         "_thread",
         "_write_result",
-        "deadline",
+        "delivery",
         "headers",
         "id",
         "last_progress",
         "max_retries",
+        "payload",
         "queue",
         "retried",
         "type",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - called once a task by the executor; keywords would cost a microsecond
         self,
-        *,
-        task_id: str,
-        task_type: str,
-        queue: str,
-        headers: Mapping[str, str],
-        retried: int,
-        max_retries: int,
-        deadline: datetime | None,
+        message: TaskMessage,
+        delivery: Delivery,
+        deadline: float | None,
         loop: asyncio.AbstractEventLoop | None,
         publish: Publish,
         write_result: WriteResult,
     ) -> None:
-        self.id = task_id
-        self.type = task_type
-        self.queue = queue
-        self.headers = headers
-        self.retried = retried
-        self.max_retries = max_retries
-        self.deadline = deadline
+        self.id = delivery.id
+        self.type: str = message.type
+        self.queue = delivery.queue
+        self.headers: Mapping[str, str] = message.headers
+        self.retried: int = message.retried
+        self.max_retries: int = message.retry
+        self.payload: bytes = message.payload
+        self.delivery = delivery
         self.last_progress: Progress | None = None
+        self._deadline = deadline
         self._loop = loop
         self._thread = threading.get_ident()
         self._publish = publish
         self._write_result = write_result
         self._cancelled: threading.Event | None = None
         self._logger: Any = None
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this attempt must have ended (None: never)."""
+        return None if self._deadline is None else datetime.fromtimestamp(self._deadline, UTC)
 
     @property
     def logger(self) -> Any:
@@ -136,7 +142,7 @@ class TaskContext:
 
     def write_result(self, result: bytes) -> Awaitable[None]:
         """Write a result while the task runs, as asynq's ResultWriter does; what the handler returns replaces it."""
-        return self._perform(self._write_result(result))
+        return self._perform(self._write_result(self.delivery, result))
 
     def _perform(self, action: Awaitable[None]) -> Awaitable[None]:
         """Let an `async def` handler await the action; do it at once for a `def` one."""

@@ -21,10 +21,11 @@ from taskflow.wire.message import TaskMessage
 from taskflow.wire.payload import encode_payload
 from taskflow.worker import outcome as policy
 from taskflow.worker.context import TaskContext
+from taskflow.worker.deadlines import Deadlines
 from taskflow.worker.handler import Handler
 from taskflow.worker.outcome import Stop
 from taskflow.worker.processes import ProcessPool
-from taskflow.worker.registry import Registry, Route
+from taskflow.worker.registry import Registry
 
 _LOG = structlog.get_logger("taskflow.worker")
 
@@ -35,15 +36,18 @@ Finished = Callable[["Run", Outcome | None], None]
 class Run:
     """An attempt that is under way."""
 
-    __slots__ = ("context", "delivery", "stop", "task", "thread", "timer")
+    __slots__ = ("context", "delivery", "stop", "task", "thread")
 
     def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
         self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
         self.stop: Stop | None = None
         self.context: TaskContext | None = None
         self.thread: Future[Any] | None = None
+
+    def stopped_by(self) -> Stop | None:
+        """Why it was stopped, None if it was not: asked anew after each wait."""
+        return self.stop
 
 
 class Executor:
@@ -82,9 +86,11 @@ class Executor:
         self._publish = publish
         self._finished = finished
         self._slot_freed = slot_freed
+        self._loop = asyncio.get_running_loop()
         self._running: dict[Delivery, Run] = {}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="taskflow handler")
         self._processes = ProcessPool(concurrency)
+        self._deadlines = Deadlines[Run](lambda run: self.stop(run, Stop.TIMEOUT))
         self._call = registry.wrap(self._innermost)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -105,13 +111,15 @@ class Executor:
         self._idle.clear()
         run = Run(delivery)
         self._running[delivery] = run
-        run.task = asyncio.get_running_loop().create_task(self._run(run))
+        run.task = self._loop.create_task(self._run(run))
 
     def stop(self, run: Run, why: Stop) -> None:
         """Stop an attempt that is under way; a `def` handler in a thread is asked to, by `context.cancelled`."""
         if run.stop is None and run.task is not None:
             run.stop = why
-            if run.context is not None and run.thread is not None:
+            if run.context is None:
+                return  # it has not begun, and will not: a task that is cancelled before its first step runs no `finally`
+            if run.thread is not None:
                 run.context.stop_flag().set()
             run.task.cancel()
 
@@ -120,7 +128,10 @@ class Executor:
         await self._idle.wait()
 
     def close(self) -> None:
-        """Let go of threads and processes; threads that are still at work are left alone."""
+        """Let go of threads and processes, and of what still runs; threads that are still at work are left alone."""
+        for run in self.running:
+            self.stop(run, Stop.LOST)
+        self._deadlines.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._processes.close()
 
@@ -129,8 +140,7 @@ class Executor:
         try:
             outcome = await self._attempt(run)
         finally:
-            if run.timer is not None:
-                run.timer.cancel()
+            self._deadlines.discard(run)
             del self._running[run.delivery]
             self._finished(run, outcome)
             if run.thread is not None and not run.thread.done():
@@ -140,7 +150,7 @@ class Executor:
 
     def _keep_slot(self, run: Run) -> None:
         _LOG.warning("a thread goes on after its task was stopped; it keeps its slot", task_id=run.delivery.id)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         assert run.thread is not None  # noqa: S101 - the caller has looked
         run.thread.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(self._free_slot))
 
@@ -154,72 +164,67 @@ class Executor:
         delivery = run.delivery
         message = delivery.message
         if message is None:
-            _LOG.error("a task message cannot be decoded; the task is archived", task_id=delivery.id, queue=delivery.queue)
+            _LOG.error(
+                "a task message cannot be decoded; the task is archived", task_id=delivery.id, queue=delivery.queue
+            )
             return Archive("the task message cannot be decoded; its bytes are the payload now")
         if delivery.cancelled:
             return Archive(CANCELLED, cancelled=True)
-        delivery.started_at = now = self._clock.now()
+        if (why := run.stopped_by()) is not None:
+            return policy.stopped(message, why, now=self._clock.now(), worker=self._worker)
+        return await self._carry_out(run, message)
+
+    async def _carry_out(self, run: Run, message: TaskMessage) -> Outcome | None:
+        run.delivery.started_at = now = self._clock.now()
         deadline = deadline_of(message, now)
         if deadline is not None:
-            run.timer = asyncio.get_running_loop().call_later(max(0.0, deadline - now), self.stop, run, Stop.TIMEOUT)
+            self._deadlines.add(run, deadline - now)
         try:
             result = await self._perform(run, message, deadline)
-        except asyncio.CancelledError:
-            if run.stop is None:
+        except asyncio.CancelledError as error:
+            if (why := run.stopped_by()) is not None:
+                return policy.stopped(message, why, now=self._clock.now(), worker=self._worker)
+            if run.task is not None and run.task.cancelling():
                 raise
-            return policy.stopped(message, run.stop, now=self._clock.now(), worker=self._worker)
+            return policy.failed(message, error, now=self._clock.now(), worker=self._worker)  # the handler's own
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its task's failure
             return policy.failed(message, error, now=self._clock.now(), worker=self._worker)
-        return None if run.stop is Stop.LOST else policy.succeeded(message, result)
+        return None if run.stopped_by() is Stop.LOST else policy.succeeded(message, result)
 
     async def _perform(self, run: Run, message: TaskMessage, deadline: float | None) -> bytes | None:
-        run.context = context = TaskContext(
-            task_id=run.delivery.id,
-            task_type=message.type,
-            queue=run.delivery.queue,
-            headers=message.headers,
-            retried=message.retried,
-            max_retries=message.retry,
-            deadline=datetime.fromtimestamp(deadline, UTC) if deadline is not None else None,
-            loop=asyncio.get_running_loop(),
-            publish=self._publish,
-            write_result=lambda result: self._write_result(run.delivery, result),
-        )
-        _RUN.set(run)
-        result = await self._call(context)
+        run.context = TaskContext(message, run.delivery, deadline, self._loop, self._publish, self._write_result)
+        result = await self._call(run.context)
         return None if result is None else encode_payload(result)
 
     async def _innermost(self, context: TaskContext) -> Any:
         """Call the handler: the core of the onion."""
-        run = _RUN.get()
         route = self._registry.find(context.type)
         if route is None:
             raise HandlerNotFound(f"no handler of this worker serves the type {context.type!r}")
-        assert run.delivery.message is not None  # noqa: S101 - what cannot be decoded is never run
         handler = route.handler
-        args, kwargs = handler.bind(run.delivery.message.payload)
+        args, kwargs = handler.bind(context.payload)
         if handler.executor == "async":
-            return await handler.call(context, args, kwargs)()
+            return await handler.call(context, args, kwargs)
         if handler.executor == "thread":
-            return await self._in_thread(run, handler, args, kwargs)
-        return await self._in_process(context, route, run.delivery.message.payload)
+            return await self._in_thread(context, handler, args, kwargs)
+        return await self._processes.run(handler, context, redis_url=self._broker.url)
 
-    async def _in_thread(self, run: Run, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        assert run.context is not None  # noqa: S101 - set by the caller's caller
-        run.context.stop_flag()
-        call = handler.call(run.context, args, kwargs)
-        run.thread = self._threads.submit(contextvars.copy_context().run, call)
+    async def _in_thread(
+        self, context: TaskContext, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        context.stop_flag()
+        run = self._running[context.delivery]
+        in_context = contextvars.copy_context().run
+        run.thread = self._threads.submit(in_context, handler.call, context, args, kwargs)
         return await asyncio.wrap_future(run.thread)
-
-    async def _in_process(self, context: TaskContext, route: Route, payload: bytes) -> Any:
-        return await self._processes.run(route.handler, context, payload, redis_url=self._broker.url)
 
     async def _write_result(self, delivery: Delivery, result: bytes) -> None:
         if not await self._broker.write_result(delivery, result):
             raise SkipRetry("the lease of the task is another worker's by now")
 
 
-_RUN: contextvars.ContextVar[Run] = contextvars.ContextVar("taskflow run")
+LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+"""A deadline from then on (Unix s) counts as none: Go can write times that a `datetime` cannot hold."""
 
 
 def deadline_of(message: TaskMessage, started_at: float) -> float | None:
@@ -227,4 +232,5 @@ def deadline_of(message: TaskMessage, started_at: float) -> float | None:
     ends = [started_at + message.timeout] if message.timeout > 0 else []
     if message.deadline > 0:
         ends.append(float(message.deadline))
-    return min(ends, default=None)
+    end = min(ends, default=LAST_MOMENT)
+    return end if end < LAST_MOMENT else None

@@ -1,7 +1,7 @@
 """Fetcher: takes as many tasks as there are free slots, and settles in the same round trip what has finished.
 
-No timer adds latency: what gathered while one round trip was under way is the next one's batch. Two round trips may be
-under way at once, each for half of the slots, so that Redis and this process work at the same time. Empty queues are
+No timer adds latency: what gathered while one round trip was under way is the next one's batch. With
+many slots two round trips may be under way, each for half of them, so that Redis and this process work at the same time. Empty queues are
 not polled but watched: `BLMOVE pending pending` puts the element back where it was and answers at the moment of a push.
 """
 
@@ -29,7 +29,8 @@ _LOG = structlog.get_logger("taskflow.worker")
 
 MOST_AT_ONCE = 500
 """The most outcomes, and the most tasks, of one round trip."""
-ROUND_TRIPS = 2
+OVERLAP_FROM = 32
+"""From how many slots on two round trips overlap; below, their halves are too small to be worth it (measured)."""
 SLOW_CHECK = 1.0
 """How often (s) to look into a queue that cannot be watched: it is paused, or Redis refuses."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.064
@@ -106,6 +107,7 @@ class Fetcher:
         self._leases = leases
         self._server_id = server_id
         self._watches = {queue: Watch(queue) for queue in self._weights}
+        self._round_trips = 2 if executor.concurrency >= OVERLAP_FROM else 1
         self._work = asyncio.Event()
         self._fetches = 0
         self._reserved = 0
@@ -115,6 +117,11 @@ class Fetcher:
         self.stopping = False
         self.available = True
         """Whether Redis answered last time."""
+
+    @property
+    def fetching(self) -> bool:
+        """Whether a round trip is under way that may bring tasks."""
+        return self._reserved > 0
 
     def news(self) -> None:
         """Wake a round trip: an outcome waits, a slot has become free, or a queue may hold tasks."""
@@ -127,7 +134,7 @@ class Fetcher:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(ROUND_TRIPS if self._executor.concurrency > 1 else 1):
+            for _ in range(self._round_trips):
                 group.create_task(self._work_on())
             for watch in self._watches.values():
                 group.create_task(self._watch(watch))
@@ -175,7 +182,7 @@ class Fetcher:
         if self.stopping:
             return {}
         slots = self._executor.free - self._reserved
-        most = -(-self._executor.concurrency // ROUND_TRIPS)
+        most = -(-self._executor.concurrency // self._round_trips)
         slots = min(slots, most, MOST_AT_ONCE)
         if slots <= 0:
             return {}

@@ -128,11 +128,11 @@ class Handler:
         self.bind(data)
         return data
 
-    def call(self, context: TaskContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
-        """Return the call of the function, ready to be made."""
+    def call(self, context: TaskContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the function; an `async def` one answers with its coroutine."""
         if self.takes_context:
-            return partial(self.function, context, *args, **kwargs)
-        return partial(self.function, *args, **kwargs)
+            return self.function(context, *args, **kwargs)
+        return self.function(*args, **kwargs)
 
 
 def _executor(function: Callable[..., Any], wanted: Executor | None) -> Executor:
@@ -142,7 +142,11 @@ def _executor(function: Callable[..., Any], wanted: Executor | None) -> Executor
     if not is_async and wanted != "async":
         return wanted or "thread"
     name = getattr(function, "__qualname__", function)
-    kind = "an `async def` function runs on the event loop" if is_async else "a `def` function runs in a thread or a process"
+    kind = (
+        "an `async def` function runs on the event loop"
+        if is_async
+        else "a `def` function runs in a thread or a process"
+    )
     raise ConfigError(f"handler {name}: executor={wanted!r} does not fit: {kind}")
 
 
@@ -164,7 +168,10 @@ def invalid_payload(text: str) -> InvalidPayload:
     types = _EXPECTED.match(reason)
     path = (match["path"] if match else None) or "$"
     return InvalidPayload(
-        f"{reason} at {path}", path=path, expected=types["expected"] if types else None, got=types["got"] if types else None
+        f"{reason} at {path}",
+        path=path,
+        expected=types["expected"] if types else None,
+        got=types["got"] if types else None,
     )
 
 

@@ -13,7 +13,7 @@ from taskflow.broker.delivery import Archive, Delivery, Outcome, Settled
 from taskflow.broker.inspector import CANCELLED
 from taskflow.broker.queue import Broker, Expired
 from taskflow.broker.subscriptions import Listener
-from taskflow.errors import BrokerUnavailable
+from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.worker import outcome as policy
 
 _LOG = structlog.get_logger("taskflow.worker")
@@ -49,7 +49,13 @@ class Maintenance:
     """
 
     def __init__(
-        self, broker: Broker, queues: Sequence[str], *, worker: str, grace: float = GRACE, recover_every: float = RECOVER
+        self,
+        broker: Broker,
+        queues: Sequence[str],
+        *,
+        worker: str,
+        grace: float = GRACE,
+        recover_every: float = RECOVER,
     ) -> None:
         self._broker = broker
         self._queues = list(queues)
@@ -82,6 +88,9 @@ class Maintenance:
                 await self.forward()
             except BrokerUnavailable:
                 self._next_due = float("inf")
+            except TaskFlowError:
+                self._next_due = float("inf")
+                _LOG.exception("Redis refused to forward; is another kind of value under a queue's key?")
             wait = min(FORWARD_AT_LEAST, self._next_due - self._broker.clock.now())
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, wait)):
@@ -125,7 +134,9 @@ class Maintenance:
             if answer is Settled.CANCELLED_MEANWHILE:
                 cancelled.append((delivery, Archive(CANCELLED, cancelled=True)))
             elif answer is Settled.SETTLED:
-                _LOG.warning("recovered a lost task", task_id=delivery.id, queue=delivery.queue, outcome=type(outcome).__name__)
+                _LOG.warning(
+                    "recovered a lost task", task_id=delivery.id, queue=delivery.queue, outcome=type(outcome).__name__
+                )
         if cancelled:
             await self._broker.settle(cancelled)
         return sum(answer is not Settled.REFUSED for answer in answers)

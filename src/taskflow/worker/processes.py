@@ -9,7 +9,8 @@ from typing import Any
 
 import pebble
 
-from taskflow.broker import connection, progress
+from taskflow.broker import connection, progress, scripts
+from taskflow.broker.delivery import NO_LEASE, Delivery
 from taskflow.errors import ConfigError
 from taskflow.task import Progress
 from taskflow.worker.context import TaskContext
@@ -27,7 +28,7 @@ class ProcessPool:
         self._workers = workers
         self._pool: pebble.ProcessPool | None = None
 
-    async def run(self, handler: Handler, context: TaskContext, payload: bytes, *, redis_url: str) -> Any:
+    async def run(self, handler: Handler, context: TaskContext, *, redis_url: str) -> Any:
         """Run a handler and return what it returns; if this call is cancelled, the process is killed.
 
         Raises:
@@ -37,39 +38,44 @@ class ProcessPool:
         """
         function = handler.function
         if "." in function.__qualname__:
-            raise ConfigError(f"handler {handler.name}: with executor='process' it must stand at the top level of a module")
+            raise ConfigError(
+                f"handler {handler.name}: with executor='process' it must stand at the top level of a module"
+            )
         if self._pool is None:
             self._pool = pebble.ProcessPool(self._workers, context=multiprocessing.get_context("spawn"))
-        facts = {
-            "task_id": context.id,
-            "task_type": context.type,
-            "queue": context.queue,
-            "headers": dict(context.headers),
-            "retried": context.retried,
-            "max_retries": context.max_retries,
-            "deadline": context.deadline,
-        }
-        future = self._pool.schedule(_child, args=(function.__module__, function.__qualname__, facts, payload, redis_url))
-        result, context.last_progress = await asyncio.wrap_future(future)
+        deadline = context.deadline.timestamp() if context.deadline is not None else None
+        delivery = context.delivery
+        call = (
+            function.__module__,
+            function.__qualname__,
+            redis_url,
+            delivery.queue,
+            delivery.raw_id,
+            delivery.data,
+            deadline,
+        )
+        result, context.last_progress = await asyncio.wrap_future(self._pool.schedule(_child, args=call))
         return result
 
     def close(self) -> None:
         """Kill the processes."""
         if self._pool is not None:
-            self._pool.stop()
+            self._pool.stop()  # type: ignore[no-untyped-call]  # pebble's
             self._pool.join()
             self._pool = None
 
 
-def _child(
-    module: str, name: str, facts: dict[str, Any], payload: bytes, redis_url: str
+def _child(  # noqa: PLR0917 - pebble passes positional arguments
+    module: str, name: str, redis_url: str, queue: str, raw_id: bytes, data: bytes, deadline: float | None
 ) -> tuple[Any, Progress | None]:
     """Run a handler in this process: the child's side."""
     found = getattr(importlib.import_module(module), name)
     handler = Handler(getattr(found, "function", found), executor="process")
-    context = TaskContext(loop=None, publish=_Publisher(redis_url), write_result=_refuse, **facts)
-    args, kwargs = handler.bind(payload)
-    return handler.call(context, args, kwargs)(), context.last_progress
+    delivery = Delivery(queue, raw_id, data, NO_LEASE)
+    assert delivery.message is not None  # noqa: S101 - the parent has decoded it
+    context = TaskContext(delivery.message, delivery, deadline, None, _Publisher(redis_url), _refuse)
+    args, kwargs = handler.bind(context.payload)
+    return handler.call(context, args, kwargs), context.last_progress
 
 
 class _Publisher:
@@ -79,11 +85,8 @@ class _Publisher:
         self._client = connection.connect_sync(redis_url)
 
     async def __call__(self, entry: Progress) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for command in progress.commands(entry):
-            pipeline.execute_command(*command)
-        pipeline.execute()
+        scripts.execute_sync(self._client, progress.commands(entry))
 
 
-async def _refuse(_: bytes) -> None:
+async def _refuse(_: Delivery, __: bytes) -> None:
     raise NotImplementedError("write_result is not available with executor='process'; return the result")

@@ -103,7 +103,4 @@ class Registry:
 
 
 def _layered(layer: Middleware, call_next: Next) -> Next:
-    async def call(context: TaskContext) -> Any:
-        return await layer(context, call_next)
-
-    return call
+    return lambda context: layer(context, call_next)

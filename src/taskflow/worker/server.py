@@ -43,6 +43,7 @@ _READY_WITHIN = 3 * BEAT
 """A worker counts as ready while its last heartbeat is no older (s)."""
 _SETTLE_AT_STOP = 5.0
 """How long (s) a stopping worker goes on trying to settle what has ended."""
+_STOP_CHECK = 0.01
 
 
 class WorkerOptions(Struct, frozen=True, kw_only=True):
@@ -151,7 +152,12 @@ class Worker:
                 self._fetching = asyncio.create_task(self._fetcher.run(), name="fetcher")
                 self._status = "active"
                 self.ready.set()
-                _LOG.info("worker started", server_id=self.id, queues=dict(self.options.queues), concurrency=self.options.concurrency)
+                _LOG.info(
+                    "worker started",
+                    server_id=self.id,
+                    queues=dict(self.options.queues),
+                    concurrency=self.options.concurrency,
+                )
                 await self._wait_for_word(background)
                 await self._drain()
             finally:
@@ -238,7 +244,9 @@ class Worker:
         self._due_news = await stack.enter_async_context(subscriptions.listen(DUE_CHANNEL))
 
     def _parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-        sweeps = [(sweep.name, loops.every(sweep.every, sweep.run, name=sweep.name)) for sweep in self._maintenance.sweeps]
+        sweeps = [
+            (sweep.name, loops.every(sweep.every, sweep.run, name=sweep.name)) for sweep in self._maintenance.sweeps
+        ]
         return [
             ("canceller", Canceller(self._broker, self._executor).run(self._cancellations)),
             ("forwarder", self._maintenance.keep_forwarding()),
@@ -282,7 +290,9 @@ class Worker:
     def _on_lost(self, delivery: Delivery) -> None:
         for run in self._executor.running:
             if run.delivery is delivery:
-                _LOG.warning("the lease of a running task is another worker's by now; it is stopped", task_id=delivery.id)
+                _LOG.warning(
+                    "the lease of a running task is another worker's by now; it is stopped", task_id=delivery.id
+                )
                 self._executor.stop(run, Stop.LOST)
 
     # -- stop ---------------------------------------------------------------------------------------------------------
@@ -301,15 +311,22 @@ class Worker:
         self._status = "stopped"
         self._fetcher.stop()
         _LOG.info("stopping: no more tasks are taken", running=len(self._executor.running))
-        await self._wait_at_most(self.options.shutdown_timeout.total_seconds(), self._executor.drain(), self._hurry.wait())
-        for run in self._executor.running:
-            self._executor.stop(run, Stop.SHUTDOWN)
+        await self._wait_at_most(self.options.shutdown_timeout.total_seconds(), self._finish_all(), self._hurry.wait())
         await self._wait_at_most(_SETTLE_AT_STOP, self._settle_all())
 
+    async def _finish_all(self) -> None:
+        """Wait until nothing runs, and no round trip is under way that may bring more."""
+        while self._fetcher.fetching:  # noqa: ASYNC110 - a round trip or two, once in a worker's life
+            await asyncio.sleep(_STOP_CHECK)
+        await self._executor.drain()
+
     async def _settle_all(self) -> None:
-        while self._executor.running or self._completer.owed or self._last_words:
+        """Put back what still runs or is yet delivered, and wait until Redis has taken every outcome."""
+        while self._fetcher.fetching or self._executor.running or self._completer.owed or self._last_words:
+            for run in self._executor.running:
+                self._executor.stop(run, Stop.SHUTDOWN)
             self._fetcher.news()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(_STOP_CHECK)
 
     @staticmethod
     async def _wait_at_most(seconds: float, *events: Coroutine[Any, Any, object]) -> None:
@@ -389,4 +406,3 @@ async def _cancel_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-

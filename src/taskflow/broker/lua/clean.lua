@@ -13,7 +13,7 @@ if #ids == 0 and keep > 0 then
 end
 for _, id in ipairs(ids) do
   local key = ARGV[1] .. id
-  unlock(redis.call('HGET', key, 'unique_key'), id)
+  unlock(redis.pcall('HMGET', key, 'unique_key')[1], id)
   redis.call('DEL', key)
 end
 if #ids > 0 then

@@ -9,13 +9,14 @@ local nearest = false
 for i = 7, #ARGV, 6 do
   local id, message, due, group, lock = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local key = ARGV[1] .. id
-  local known = redis.call('HGET', key, 'msg')
-  local holder = lock ~= '' and redis.call('GET', lock)
+  -- pcall: a key of another kind counts as taken, and the other tasks are stored nevertheless
+  local known = redis.pcall('HGET', key, 'msg')
+  local holder = lock ~= '' and redis.pcall('GET', lock)
   local result = 1
   if known then
     result = known == message and 2 or 0
   elseif holder and holder ~= id then
-    result = holder
+    result = type(holder) == 'string' and holder or ''
   elseif due ~= '' then
     redis.call('HSET', key, 'msg', message, 'state', 'scheduled')
     local second = math.ceil(tonumber(due))

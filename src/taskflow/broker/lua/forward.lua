@@ -1,20 +1,22 @@
 -- forward.lua: make due tasks pending (or members of their group); cancelled ones are archived, ids without a hash dropped.
+--   include unlock
 --   KEYS  1 scheduled   2 retry   3 pending   4 groups   5 archived   6 due
 --   ARGV  1 task key prefix   2 group key prefix   3 now (Unix s, exact)   4 now (Unix ns)   5 most per set
---   ->    how many moved, and when the next falls due (Unix s, '' = nothing waits)
-local moved = 0
+--   ->    how many ids were taken off their sets, and when the next falls due (Unix s, '' = nothing waits)
+local taken = 0
 
 local function move(set, id)
   local key = ARGV[1] .. id
-  local fields = redis.pcall('HMGET', key, 'msg', 'group', 'cancelled')
+  local fields = redis.pcall('HMGET', key, 'msg', 'group', 'cancelled', 'unique_key')
   redis.call('ZREM', set, id)
   redis.call('ZREM', KEYS[6], id)
+  taken = taken + 1
   if not fields[1] then
     return
   end
-  moved = moved + 1
   local group = fields[2]
   if fields[3] then
+    unlock(fields[4], id)
     redis.call('HSET', key, 'state', 'archived')
     redis.call('ZADD', KEYS[5], math.floor(ARGV[3]), id)
   elseif group and group ~= '' then
@@ -35,6 +37,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', ARGV[3], 'LIMIT
   elseif tonumber(redis.call('ZSCORE', KEYS[2], id) or -1) == second then
     move(KEYS[2], id)
   else
+    taken = taken + 1
     redis.call('ZREM', KEYS[6], id)
   end
 end
@@ -51,4 +54,4 @@ for _, set in ipairs({ KEYS[1], KEYS[2], KEYS[6] }) do
     next_due = first[2]
   end
 end
-return { moved, next_due }
+return { taken, next_due }

@@ -6,7 +6,7 @@
 --   ->    how many tasks were put back
 local ids = {}
 for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-  if redis.call('HGET', ARGV[1] .. id, 'owner') == ARGV[3] then
+  if redis.pcall('HGET', ARGV[1] .. id, 'owner') == ARGV[3] then
     ids[#ids + 1] = id
   end
 end

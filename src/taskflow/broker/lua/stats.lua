@@ -24,5 +24,5 @@ return {
   redis.call('GET', KEYS[10]) or '0',
   redis.call('GET', KEYS[11]) or '0',
   redis.call('GET', KEYS[12]) or '0',
-  oldest and redis.call('HGET', ARGV[1] .. oldest, 'pending_since') or '0',
+  oldest and redis.pcall('HMGET', ARGV[1] .. oldest, 'pending_since')[1] or '0',
 }
