@@ -3,33 +3,89 @@
 This is the public door; everything else may move. Behind it, a module imports only lower floors:
 errors, task, durations, config [0] < wire [1] < broker [2] < client, worker [3] < app, application, observability [4]
 < api [5] < asgi [7] < cli [8].
+
+The names are imported when first used: a program that only wants to print its help does not wait for a Redis client.
 """
 
-from taskflow.app import TaskDefinition, TaskFlow
-from taskflow.broker.inspector import Inspector
-from taskflow.broker.queue import Broker
-from taskflow.client import Client, SyncClient
-from taskflow.errors import (
-    BrokerUnavailable,
-    DuplicateTask,
-    InvalidOption,
-    InvalidPayload,
-    ResultTimeout,
-    Retry,
-    RevokeTask,
-    SkipRetry,
-    TaskConflict,
-    TaskFailed,
-    TaskFlowError,
-    TaskIdTaken,
-    TaskNotFound,
-)
-from taskflow.task import Progress, QueueInfo, ServerInfo, Task, TaskInfo, TaskOptions, TaskState
-from taskflow.worker.context import TaskContext
-from taskflow.worker.registry import Registry
-from taskflow.worker.server import Worker, WorkerOptions
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskflow.app import TaskDefinition, TaskFlow
+    from taskflow.broker.inspector import Inspector
+    from taskflow.broker.queue import Broker
+    from taskflow.client import Client, SyncClient
+    from taskflow.errors import (
+        BrokerUnavailable,
+        DuplicateTask,
+        InvalidOption,
+        InvalidPayload,
+        ResultTimeout,
+        Retry,
+        RevokeTask,
+        SkipRetry,
+        TaskConflict,
+        TaskFailed,
+        TaskFlowError,
+        TaskIdTaken,
+        TaskNotFound,
+    )
+    from taskflow.task import Progress, QueueInfo, ServerInfo, Task, TaskInfo, TaskOptions, TaskState
+    from taskflow.worker.context import TaskContext
+    from taskflow.worker.registry import Registry
+    from taskflow.worker.server import Worker, WorkerOptions
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Broker": "taskflow.broker.queue",
+    "BrokerUnavailable": "taskflow.errors",
+    "Client": "taskflow.client",
+    "DuplicateTask": "taskflow.errors",
+    "Inspector": "taskflow.broker.inspector",
+    "InvalidOption": "taskflow.errors",
+    "InvalidPayload": "taskflow.errors",
+    "Progress": "taskflow.task",
+    "QueueInfo": "taskflow.task",
+    "Registry": "taskflow.worker.registry",
+    "ResultTimeout": "taskflow.errors",
+    "Retry": "taskflow.errors",
+    "RevokeTask": "taskflow.errors",
+    "ServerInfo": "taskflow.task",
+    "SkipRetry": "taskflow.errors",
+    "SyncClient": "taskflow.client",
+    "Task": "taskflow.task",
+    "TaskConflict": "taskflow.errors",
+    "TaskContext": "taskflow.worker.context",
+    "TaskDefinition": "taskflow.app",
+    "TaskFailed": "taskflow.errors",
+    "TaskFlow": "taskflow.app",
+    "TaskFlowError": "taskflow.errors",
+    "TaskIdTaken": "taskflow.errors",
+    "TaskInfo": "taskflow.task",
+    "TaskNotFound": "taskflow.errors",
+    "TaskOptions": "taskflow.task",
+    "TaskState": "taskflow.task",
+    "Worker": "taskflow.worker.server",
+    "WorkerOptions": "taskflow.worker.server",
+}
+"""Where each public name lives."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'taskflow' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "Broker",

@@ -7,7 +7,11 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
+from taskflow.broker.queue import Broker
+from taskflow.broker.schedules import Missed, ScheduleEntry
 from taskflow.client import Client, SyncClient
+from taskflow.errors import ConfigError
+from taskflow.scheduler import Scheduler
 from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Executor, Handler
@@ -58,6 +62,10 @@ class TaskDefinition(Generic[P, R]):
         """
         return Task(self.type, self._route.handler.payload(*args, **kwargs), self._task_options())
 
+    def task_without_arguments(self) -> Task:
+        """Return the task that stands for a call without arguments. Raises `TypeError` if the function needs some."""
+        return Task(self.type, self._route.handler.payload(), self._task_options())
+
     def _task_options(self) -> TaskOptions:
         route = self._route
         options: EnqueueOptions = {"queue": route.queue or self._app.settings.queues.default}
@@ -91,6 +99,48 @@ class _Decorator:
         return self._make(function)
 
 
+class Schedules:
+    """The periodic tasks that the code names; a scheduler fires them."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, ScheduleEntry] = {}
+
+    def add(
+        self,
+        task: Task,
+        spec: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the entry's own word
+        timezone: str | None = None,
+        missed: Missed = "skip",
+        catch_up: int = 100,
+        jitter: timedelta = timedelta(0),
+    ) -> ScheduleEntry:
+        """Enqueue a task again and again; `ScheduleEntry` describes the arguments.
+
+        Args:
+            task: What to enqueue: `send_email.task("ada@example.org")`.
+            spec: When: `*/5 * * * *`, `@hourly`, `@every 30s`, `CRON_TZ=Europe/Berlin 0 9 * * *`.
+            id: Its name; default: the task's type.
+            timezone: Time zone of the spec. Default UTC.
+            missed: What becomes of times at which no scheduler ran: `skip`, `once`, or `all` up to `catch_up`.
+            catch_up: See `missed`.
+            jitter: Each task falls due up to this much later, at random.
+
+        Raises:
+            InvalidOption: An argument cannot be used.
+            ConfigError: The name is taken.
+
+        """
+        entry = ScheduleEntry.of(
+            task, spec, id=id or task.type, timezone=timezone, missed=missed, catch_up=catch_up, jitter=jitter
+        )
+        if entry.id in self.entries:
+            raise ConfigError(f"two schedules are called {entry.id!r}; give one of them another id")
+        self.entries[entry.id] = entry
+        return entry
+
+
 class TaskFlow:
     """The application: what `taskflow worker module:app` runs.
 
@@ -111,6 +161,7 @@ class TaskFlow:
         self._redis_url = redis_url
         self._settings = settings
         self.registry = Registry(middleware=list(middleware))
+        self.schedules = Schedules()
 
     @cached_property
     def settings(self) -> Settings:
@@ -123,8 +174,12 @@ class TaskFlow:
 
     @property
     def redis_url(self) -> str:
-        """URL of the Redis server."""
+        """URL of the Redis server; set it before a client or worker is made to point the application elsewhere."""
         return self._redis_url or self.settings.redis.effective_url
+
+    @redis_url.setter
+    def redis_url(self, url: str) -> None:
+        self._redis_url = url
 
     @cached_property
     def client(self) -> Client:
@@ -166,9 +221,42 @@ class TaskFlow:
 
         return _Decorator(make)
 
+    def schedule(
+        self,
+        spec: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the entry's own word
+        timezone: str | None = None,
+        missed: Missed = "skip",
+        catch_up: int = 100,
+        jitter: timedelta = timedelta(0),
+    ) -> Callable[[TaskDefinition[P, R]], TaskDefinition[P, R]]:
+        """Return a decorator that enqueues a task without arguments again and again; see `Schedules.add`.
+
+        It stands above `task`: `@app.schedule("@hourly")`, then `@app.task("report")`.
+        """
+
+        def make(definition: TaskDefinition[P, R]) -> TaskDefinition[P, R]:
+            self.schedules.add(
+                definition.task_without_arguments(),
+                spec,
+                id=id,
+                timezone=timezone,
+                missed=missed,
+                catch_up=catch_up,
+                jitter=jitter,
+            )
+            return definition
+
+        return make
+
+    def scheduler(self, broker: Broker | None = None) -> Scheduler:
+        """Return a scheduler for the app's periodic tasks and those kept in Redis."""
+        return Scheduler(broker or Broker(self.redis_url), self.schedules.entries.values())
+
     def worker(self, options: WorkerOptions | None = None) -> Worker:
-        """Return a worker for the app's handlers."""
-        return Worker(self.registry, self.redis_url, options)
+        """Return a worker for the app's handlers; without options it works as the settings say."""
+        return Worker(self.registry, self.redis_url, options or WorkerOptions.of(self.settings))
 
     async def close(self) -> None:
         """Close the clients' connections."""

@@ -56,8 +56,8 @@ class _Ids:
 _IDS = _Ids()
 
 
-def place(task: Task, *, now: float) -> tuple[Placement, TaskInfo]:
-    """Return how a task is stored at a time (Unix s), and what is then known of it.
+def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInfo]:
+    """Return how a task is stored at a time (Unix s), and what is then known of it; `once` as in `Placement`.
 
     Raises:
         InvalidPayload: The payload has no JSON form.
@@ -70,7 +70,7 @@ def place(task: Task, *, now: float) -> tuple[Placement, TaskInfo]:
     timeout = whole_seconds(options.timeout) if options.timeout else 0
     if not timeout and options.deadline is None:
         timeout = int(DEFAULT_TIMEOUT.total_seconds())
-    lock = keys.unique(task.type, payload) if options.unique else ""
+    lock = keys.unique(task.type, None if task.payload is None else payload) if options.unique else ""
     message = TaskMessage(
         type=task.type,
         payload=payload,
@@ -93,6 +93,7 @@ def place(task: Task, *, now: float) -> tuple[Placement, TaskInfo]:
         options.group or "",
         lock,
         _lock_seconds(options.unique, due, now) if options.unique else 0,
+        once,
     )
     info = TaskInfo(
         id=task_id,
@@ -127,13 +128,18 @@ def _lock_seconds(unique: timedelta, due: float | None, now: float) -> int:
 
 
 def _answer(task: Task, info: TaskInfo, placed: Placed, *, repeated: bool) -> TaskInfo | TaskConflict:
-    if placed.stored:
+    if placed.stored and not _another_stored_it(task, placed, repeated=repeated):
         return info
     if placed.holder is not None:
         return DuplicateTask(info.id, info.queue, placed.holder)
     if repeated and task.options.task_id is None:
         return info  # the first try stored it under this random id; it has moved on since
     return TaskIdTaken(info.id, info.queue)
+
+
+def _another_stored_it(task: Task, placed: Placed, *, repeated: bool) -> bool:
+    """Whether an earlier call stored this very message: it had the same id, type, payload and options as ours."""
+    return placed.repeat and not repeated and task.options.task_id is not None
 
 
 class _Coalescer:
@@ -248,6 +254,20 @@ class Client:
         if isinstance(answer, TaskConflict):
             raise answer
         return answer
+
+    async def enqueue_once(self, task: Task, *, once: str) -> bool:
+        """Enqueue a task unless one was enqueued under the same text, to the same queue, within a day; return whether it was.
+
+        Raises as `enqueue` does.
+        """
+        placement, info = place(task, now=self.broker.clock.now(), once=once)
+        placed, repeated = await self._coalescer.place(placement)
+        if placed.stored:
+            return repeated or not placed.repeat
+        answer = _answer(task, info, placed, repeated=repeated)
+        if isinstance(answer, TaskConflict):
+            raise answer
+        return True
 
     async def enqueue_many(self, tasks: Iterable[Task]) -> list[TaskInfo | TaskConflict]:
         """Enqueue tasks in batches; return for each, in order, what `enqueue` returns or the conflict it would raise.
@@ -366,7 +386,8 @@ class SyncClient:
 
     def _open(self) -> connection.Server:
         if self._server is None:
-            server = connection.inspect_server_sync(self._client)
+            (info,) = scripts.execute_sync(self._client, [("INFO",)])
+            server = connection.read_server(info)
             asked_at = time.time()
             ((seconds, micros),) = scripts.execute_sync(self._client, [("TIME",)])
             self._clock.synchronise(int(seconds) + int(micros) / 1e6, asked_at=asked_at, answered_at=time.time())
@@ -388,4 +409,4 @@ class SyncClient:
         calls = enqueue_calls(placements, now_ns=self._clock.now_ns())
         flags = self._open().understands_flags
         replies = scripts.run_sync(self._client, [call for call, _ in calls], flags=flags)
-        return read_placed(calls, replies, len(placements))
+        return read_placed(calls, scripts.checked(replies), len(placements))

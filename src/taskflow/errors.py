@@ -15,6 +15,7 @@ TaskFlowError
 ├── TaskNotFound             404 TASK_NOT_FOUND
 ├── QueueNotFound            404 QUEUE_NOT_FOUND
 ├── ProgressNotFound         404 PROGRESS_NOT_FOUND
+├── ScheduleNotFound         404 SCHEDULE_NOT_FOUND
 ├── TaskConflict             409 TASK_ALREADY_EXISTS
 │   ├── TaskIdTaken          409 TASK_ALREADY_EXISTS
 │   └── DuplicateTask        409 TASK_ALREADY_EXISTS  another task holds the unique lock
@@ -229,6 +230,22 @@ class ProgressNotFound(TaskFlowError, LookupError):
     def details(self) -> dict[str, object]:
         """The task."""
         return {"task_id": self.task_id}
+
+
+class ScheduleNotFound(TaskFlowError, LookupError):
+    """No periodic task has this id."""
+
+    status = 404
+    code = "SCHEDULE_NOT_FOUND"
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"schedule {schedule_id!r} not found")
+        self.schedule_id = schedule_id
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The schedule."""
+        return {"schedule_id": self.schedule_id}
 
 
 class TaskConflict(TaskFlowError):

@@ -15,7 +15,7 @@ from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from taskflow.errors import BrokerUnavailable, ConfigError, UnsupportedServer
+from taskflow.errors import ConfigError, UnsupportedServer
 
 SCHEMES = ("redis", "rediss", "unix")
 MIN_REDIS = (6, 2)
@@ -49,7 +49,6 @@ class Server(Struct, frozen=True):
     version: tuple[int, int]
     replica: bool
     eviction: str
-    persistent: bool
 
     @property
     def understands_flags(self) -> bool:
@@ -95,41 +94,18 @@ def _options(url: str, profile: Profile) -> dict[str, Any]:
     }
 
 
-async def inspect_server(client: redis.asyncio.Redis) -> Server:
-    """Return what the server says of itself.
-
-    Raises:
-        BrokerUnavailable: It does not answer.
-        UnsupportedServer: It is too old.
-
-    """
-    try:
-        info = await client.info("server", "replication", "memory", "persistence")
-    except redis.RedisError as error:
-        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
-    return read_server(info)
-
-
-def inspect_server_sync(client: redis.Redis) -> Server:
-    """Return what the server says of itself; raises as `inspect_server` does."""
-    try:
-        info = client.info("server", "replication", "memory", "persistence")
-    except redis.RedisError as error:
-        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
-    return read_server(info)
-
-
-def read_server(info: dict[str, Any]) -> Server:
-    """Return what an `INFO` reply says. Raises `UnsupportedServer` if the server is too old."""
+def read_server(reply: bytes) -> Server:
+    """Return what the reply to `INFO` says. Raises `UnsupportedServer` if the server is too old."""
+    lines = reply.decode(errors="replace").splitlines()
+    info = dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
     valkey = "valkey_version" in info
-    version = str(info["valkey_version" if valkey else "redis_version"])
+    version = info["valkey_version" if valkey else "redis_version"]
     major, minor = (int(part) for part in version.split(".")[:2])
     server = Server(
         name="valkey" if valkey else "redis",
         version=(major, minor),
         replica=info.get("role") == "slave",
-        eviction=str(info.get("maxmemory_policy", "noeviction")),
-        persistent=bool(info.get("aof_enabled")) or bool(info.get("rdb_last_save_time")),
+        eviction=info.get("maxmemory_policy", "noeviction"),
     )
     oldest = MIN_VALKEY if valkey else MIN_REDIS
     if server.version < oldest:

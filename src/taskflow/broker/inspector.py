@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from taskflow.broker.delivery import read_attempts
@@ -24,6 +24,7 @@ from taskflow.wire.keys import (
 )
 
 READ, STATS, DELETE, CANCEL = map(Script, ("read", "stats", "delete", "cancel"))
+_STATES = frozenset(state.value.encode() for state in TaskState)
 _LISTS = {TaskState.PENDING, TaskState.ACTIVE}
 _NEWEST_FIRST = {TaskState.ARCHIVED, TaskState.COMPLETED}
 CANCELLED = "task cancelled"
@@ -61,7 +62,7 @@ class Inspector:
 
     def _queue_info(self, queue: str, reply: list[Any]) -> QueueInfo:
         pending, active, scheduled, retry, archived, completed, aggregating, groups, paused = reply[:9]
-        processed, failed, processed_total, failed_total, oldest = (int(text) for text in reply[9:])
+        processed, failed, processed_total, failed_total, oldest = map(_whole, reply[9:])
         age_ns = max(0, self._broker.clock.now_ns() - oldest) if oldest else 0
         return QueueInfo(
             queue=queue,
@@ -109,7 +110,7 @@ class Inspector:
         names = [queue] if queue is not None else await self.queues()
         replies = await self._broker.run([_read_call(queue_keys(name), [task_id.encode()]) for name in names])
         for name, (reply,) in zip(names, replies, strict=True):
-            if reply:
+            if _is_task(reply):
                 return self._task_info(name, task_id, reply)
         raise TaskNotFound(task_id, queue)
 
@@ -133,7 +134,7 @@ class Inspector:
         found = [
             self._task_info(queue, task_id.decode(errors="replace"), reply)
             for task_id, reply in zip(ids, replies, strict=True)
-            if reply
+            if _is_task(reply)
         ]
         return [task for task in found if task.state is state]
 
@@ -164,9 +165,9 @@ class Inspector:
             retried=message.retried,
             last_error=message.error_msg or None,
             last_failed_at=wire.moment(message.last_failed_at),
-            timeout=timedelta(seconds=message.timeout) if message.timeout else None,
+            timeout=wire.span(message.timeout) if message.timeout > 0 else None,
             deadline=wire.moment(message.deadline),
-            retention=timedelta(seconds=message.retention),
+            retention=wire.span(message.retention),
             group=message.group_key or None,
             headers=dict(message.headers),
             next_process_at=_moment(due),
@@ -247,6 +248,11 @@ class Inspector:
         ]
 
 
+def _is_task(reply: Sequence[Any] | None) -> bool:
+    """Whether read.lua found a task, in a state that there is."""
+    return reply is not None and reply[1] in _STATES
+
+
 def _state_key(keys: QueueKeys, state: TaskState) -> str:
     return keys.prefix + state.value
 
@@ -262,8 +268,13 @@ def _stats_call(keys: QueueKeys, day: str) -> Call:
 
 
 def _moment(unix_seconds: bytes | None) -> datetime | None:
-    return None if unix_seconds is None else datetime.fromtimestamp(float(unix_seconds), UTC)
+    return None if unix_seconds is None else wire.moment(float(unix_seconds))
 
 
 def _moment_ns(unix_nanoseconds: bytes | None) -> datetime | None:
-    return None if unix_nanoseconds is None else datetime.fromtimestamp(int(unix_nanoseconds) / 1e9, UTC)
+    return wire.moment(_whole(unix_nanoseconds) / 1e9)
+
+
+def _whole(text: bytes | None) -> int:
+    """Return the number in a field, 0 if it holds none."""
+    return int(text) if text and text.isdigit() else 0

@@ -73,7 +73,8 @@ class _Protocol(asyncio.Protocol):
         self._library.connection_lost(exc)
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once; nothing may be sent on it any more."""
+        self.closed = True
         self._transport.abort()
 
 
@@ -91,6 +92,7 @@ class Link:
         self._timeout = timeout
         self._connection: Any = None
         self._protocol: _Protocol | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
 
     async def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -104,10 +106,10 @@ class Link:
         """
         if not commands:
             return []
-        protocol = self._protocol
-        if protocol is None or protocol.closed:
-            protocol = await self._open()
         loop = asyncio.get_running_loop()
+        protocol = self._protocol
+        if protocol is None or protocol.closed or self._loop is not loop:
+            protocol = await self._open(loop)
         done: asyncio.Future[list[Any]] = loop.create_future()
         timer = loop.call_later(self._timeout, self._time_out, protocol, done)
         try:
@@ -116,7 +118,11 @@ class Link:
         finally:
             timer.cancel()
 
-    async def _open(self) -> _Protocol:
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> _Protocol:
+        if self._loop is not loop:  # a script may call asyncio.run more than once; what the first run left is dead
+            self._protocol = self._connection = None
+            self._opening = asyncio.Lock()
+            self._loop = loop
         async with self._opening:
             if self._protocol is None or self._protocol.closed:
                 await self.close()

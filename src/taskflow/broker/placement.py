@@ -15,11 +15,15 @@ ENQUEUE = Script("enqueue")
 CHUNK = 500
 """The most tasks one call of a script handles, so that none holds up the server for more than some milliseconds."""
 
+ONCE_SECONDS = 24 * 3600
+"""For how long what is to be stored once is remembered."""
+
 
 class Placement(Struct, frozen=True):
     """A task to store: its message's bytes, and where it goes.
 
     `due` is Unix s (None: now), `lock_seconds` the lifetime of the unique lock under `lock` (a whole Redis key, '' = none).
+    Of placements with the same `once` text, one is stored within a day, even if its task is gone by then.
     """
 
     queue: str
@@ -29,6 +33,7 @@ class Placement(Struct, frozen=True):
     group: str = ""
     lock: str = ""
     lock_seconds: int = 0
+    once: str = ""
 
     @property
     def state(self) -> TaskState:
@@ -39,7 +44,7 @@ class Placement(Struct, frozen=True):
 
 
 class Placed(Struct, frozen=True):
-    """What became of a placement: stored, stored already (a repeat), or refused because of the task `holder`."""
+    """What became of a placement: stored, stored before (a repeat), or refused because of the task `holder`."""
 
     stored: bool
     repeat: bool = False
@@ -49,6 +54,7 @@ class Placed(Struct, frozen=True):
 STORED = Placed(stored=True)
 REPEAT = Placed(stored=True, repeat=True)
 ID_TAKEN = Placed(stored=False)
+_CODES = {0: ID_TAKEN, 1: STORED, 2: REPEAT, 3: REPEAT}
 
 
 def enqueue_calls(placements: Sequence[Placement], *, now_ns: int) -> list[tuple[Call, list[int]]]:
@@ -65,10 +71,12 @@ def enqueue_calls(placements: Sequence[Placement], *, now_ns: int) -> list[tuple
 
 def _call(queue: str, placements: Sequence[Placement], now_ns: int) -> Call:
     keys = queue_keys(queue)
-    args: list[Any] = [keys.task_prefix, keys.group_prefix, now_ns, now_ns // 1_000_000_000, DUE_CHANNEL, queue]
+    now = now_ns // 1_000_000_000
+    args: list[Any] = [keys.task_prefix, keys.group_prefix, now_ns, now, DUE_CHANNEL, queue, ONCE_SECONDS]
     for task in placements:
         due = "" if task.due is None else repr(task.due)
-        args += (task.id, task.message, due, task.group, task.lock, task.lock_seconds)
+        mark = keys.once_prefix + task.once if task.once else ""
+        args += (task.id, task.message, due, task.group, task.lock, task.lock_seconds, mark)
     return Call(ENQUEUE, (keys.pending, keys.scheduled, keys.groups, keys.due), args)
 
 
@@ -85,4 +93,4 @@ def read_placed(calls: Sequence[tuple[Call, list[int]]], replies: Sequence[list[
 def _placed(code: int | bytes) -> Placed:
     if isinstance(code, bytes):
         return Placed(stored=False, holder=code.decode(errors="replace"))
-    return REPEAT if code == 2 else ID_TAKEN  # noqa: PLR2004 - the script's contract
+    return _CODES[code]

@@ -7,6 +7,7 @@ percentage, stage, message, timestamp_ms, metadata (JSON, if any); the last one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,9 +118,10 @@ def read_entry(stream_id: bytes, fields: Sequence[bytes]) -> ProgressEntry:
 
 def _number(text: str | None) -> float:
     try:
-        return float(text or 0)
+        number = float(text or 0)
     except ValueError:
         return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def _metadata(text: str | None) -> dict[str, Any] | None:

@@ -102,7 +102,8 @@ class Broker:
 
         """
         if self.server is None:
-            server = await connection.inspect_server(self.client)
+            (info,) = await self.execute(("INFO",))
+            server = connection.read_server(info)
             await self.synchronise()
             self.server = server
         return self.server
@@ -331,4 +332,6 @@ class Broker:
             ("HEXISTS", queue_keys(delivery.queue).task_prefix.encode() + delivery.raw_id, "cancelled")
             for delivery in deliveries
         ]
-        return [bool(mark) for mark in await self.execute(*commands)]
+        with scripts.redis_errors():
+            marks = await self._link.exchange(commands)
+        return [mark == 1 for mark in marks]  # an error is no mark: somebody put another kind of value under the key

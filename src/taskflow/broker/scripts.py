@@ -15,7 +15,15 @@ from typing import Any
 
 import hiredis
 import redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from taskflow.broker.link import Link
 from taskflow.errors import BrokerUnavailable, TaskFlowError
@@ -34,6 +42,8 @@ _UNAVAILABLE = (
     "BUSY ",
 )
 """How replies begin by which a server says that it cannot write now."""
+_UNAVAILABLE_TYPES = (ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+"""The same, where the client library has parsed the reply: it cuts the first word off."""
 
 
 class Script:
@@ -190,6 +200,10 @@ def redis_errors() -> Iterator[None]:
 
 def translated(error: RedisError) -> TaskFlowError:
     """Return TaskFlow's error for one of the client library's."""
-    if isinstance(error, ResponseError) and not str(error).startswith(_UNAVAILABLE):
+    if (
+        isinstance(error, ResponseError)
+        and not isinstance(error, _UNAVAILABLE_TYPES)
+        and not str(error).startswith(_UNAVAILABLE)
+    ):
         return TaskFlowError(f"Redis refused a command: {error}")
     return BrokerUnavailable(f"Redis did not answer or cannot write now: {error}")

@@ -55,6 +55,8 @@ class Subscriptions:
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._listeners: dict[str, list[Listener]] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._talking = asyncio.Lock()
+        """Held while a command is sent: two at once would each open a connection, and one of them would be lost."""
         self._stale = False
         """Whether channels may be missing from the connection: it was lost, or could not be made."""
 
@@ -89,7 +91,9 @@ class Subscriptions:
         if self._pubsub is None:
             self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         try:
-            await self._pubsub.subscribe(*channels)
+            async with self._talking:
+                if not self._stale:
+                    await self._pubsub.subscribe(*channels)
         except (redis.RedisError, OSError):
             self._stale = True
         if self._reader is None:
@@ -103,7 +107,8 @@ class Subscriptions:
                 del self._listeners[channel]
                 if self._pubsub is not None:
                     with suppress(redis.RedisError, OSError):
-                        await self._pubsub.unsubscribe(channel)
+                        async with self._talking:
+                            await self._pubsub.unsubscribe(channel)
 
     async def _read(self, pubsub: redis.asyncio.client.PubSub) -> None:
         wait = _FIRST_WAIT
@@ -124,8 +129,9 @@ class Subscriptions:
 
     async def _resubscribe(self, pubsub: redis.asyncio.client.PubSub) -> None:
         if self._listeners:
-            self._stale = False
-            await pubsub.subscribe(*self._listeners)
+            async with self._talking:
+                self._stale = False
+                await pubsub.subscribe(*self._listeners)
             self._wake_all()
         else:
             await asyncio.sleep(_FIRST_WAIT)

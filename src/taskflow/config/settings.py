@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -154,8 +154,7 @@ class WorkerSettings(Section):
     next. `shutdown_timeout`: how long running tasks may take to end after the first signal. `processes`: worker processes.
     `threads`: for `def` handlers; 0 means as many as `concurrency`, at most 32. `lease`: for how long a task belongs to its
     worker without a sign of life; `heartbeat` extends it. `recover_grace`: how long after the lease a task is taken to be
-    lost. `recover_interval`, `forward_interval` and `janitor_interval`: time between sweeps that take over lost tasks,
-    make due tasks pending, and remove what expired.
+    lost. `recover_interval`: time between sweeps that take over lost tasks.
     """
 
     concurrency: Count = 100
@@ -168,8 +167,6 @@ class WorkerSettings(Section):
     heartbeat: PositiveDuration = timedelta(seconds=5)
     recover_grace: Duration = timedelta(seconds=30)
     recover_interval: PositiveDuration = timedelta(seconds=5)
-    forward_interval: PositiveDuration = timedelta(seconds=1)
-    janitor_interval: PositiveDuration = timedelta(seconds=8)
     health: Health = Health()
 
     @property
@@ -221,8 +218,9 @@ class RedisSettings(Section):
         """The URL to connect to, with its password. `username` and `password` fill in where `url` has no credentials."""
         credentials = self._credentials()
         if self.url:
-            parts = urlsplit(self.url)
-            return urlunsplit(parts if "@" in parts.netloc else parts._replace(netloc=credentials + parts.netloc))
+            # Put in as text: urlunsplit makes unix:/path of unix:///path.
+            scheme, _, rest = self.url.partition("://")
+            return self.url if "@" in urlsplit(self.url).netloc else f"{scheme}://{credentials}{rest}"
         if self.addr.startswith("/"):
             return f"unix://{credentials}{quote(self.addr)}?db={self.db}"
         return f"{'rediss' if self.tls else 'redis'}://{credentials}{self.addr}/{self.db}"

@@ -16,6 +16,18 @@ ALL_WORKERS = "asynq:workers"
 ALL_SCHEDULERS = "asynq:schedulers"
 CANCEL_CHANNEL = "asynq:cancel"
 """Pub/sub: the id of a task to stop."""
+SCHEDULER_KEY = f"{ALL_SCHEDULERS}:{{taskflow}}"
+"""LIST: protobuf SchedulerEntry of each of our periodic tasks; all replicas of a scheduler share it."""
+SCHEDULE_HISTORY = "asynq:scheduler_history:"
+"""ZSET, followed by an entry's id: enqueue time (Unix s) -> protobuf SchedulerEnqueueEvent."""
+SCHEDULES = "taskflow:schedules"
+"""HASH: id -> JSON of a periodic task kept in Redis."""
+SCHEDULES_FIRED = "taskflow:schedules:fired"
+"""HASH: id -> up to when (Unix s) the times of a periodic task are done with."""
+SCHEDULES_PAUSED = "taskflow:schedules:paused"
+"""SET: ids of periodic tasks that are paused."""
+SCHEDULE_NEWS = "taskflow:schedules:news"
+"""Pub/sub: the id of a periodic task that was changed."""
 TASK_TYPES = "taskflow:types"
 """HASH: task type -> JSON of its catalog entry."""
 DUE_CHANNEL = "taskflow:due"
@@ -41,6 +53,7 @@ class QueueKeys:
         "group_prefix",
         "groups",
         "lease",
+        "once_prefix",
         "paused",
         "pending",
         "prefix",
@@ -70,6 +83,8 @@ class QueueKeys:
         self.failed = self.prefix + "failed"
         self.groups = self.prefix + "groups"
         self.aggregation_sets = self.prefix + "aggregation_sets"
+        self.once_prefix = f"taskflow:{{{queue}}}:once:"
+        """STRING, followed by a text: the id of the task that was stored under it, for a day."""
         self.due = f"taskflow:{{{queue}}}:due"
         """ZSET: id -> exact due time (Unix s) of scheduled and retry tasks whose time is not a whole second."""
 
@@ -89,9 +104,9 @@ class QueueKeys:
         """The members of a group."""
         return self.group_prefix + group
 
-    def unique(self, task_type: str, payload: bytes) -> str:
-        """The unique lock of a type and payload; a payload that is not there has an empty suffix, as in asynq."""
-        digest = hashlib.md5(payload, usedforsecurity=False).hexdigest() if payload else ""
+    def unique(self, task_type: str, payload: bytes | None) -> str:
+        """The unique lock of a type and payload. As in asynq, no payload and an empty one are two different locks."""
+        digest = "" if payload is None else hashlib.md5(payload, usedforsecurity=False).hexdigest()
         return f"{self.unique_prefix}{task_type}:{digest}"
 
 

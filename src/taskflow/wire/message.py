@@ -19,6 +19,7 @@ from taskflow.wire import asynq_pb2
 TaskMessage = asynq_pb2.TaskMessage
 """A task on the wire; asynq.proto describes its fields."""
 
+_LONGEST_SPAN = 1000 * 365 * 24 * 3600
 GO_ZERO_TIME = Timestamp(seconds=-62135596800)
 """Go's zero time: "never"."""
 
@@ -144,9 +145,17 @@ def whole_seconds(span: timedelta) -> int:
     return -(span // timedelta(seconds=-1))
 
 
+def span(seconds: int) -> timedelta:
+    """Return the span of a wire field, cut to what makes sense: strangers write any 64 bits."""
+    return timedelta(seconds=min(max(seconds, 0), _LONGEST_SPAN))
+
+
 def moment(unix_seconds: float) -> datetime | None:
-    """Return the time of a wire field, None for 0 ("not set")."""
-    return datetime.fromtimestamp(unix_seconds, UTC) if unix_seconds else None
+    """Return the time of a wire field; None for 0 ("not set") and for a time that only Go can hold: its years have no end."""
+    try:
+        return datetime.fromtimestamp(unix_seconds, UTC) if unix_seconds else None
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _timestamp(moment: datetime | None) -> Timestamp:
@@ -160,4 +169,7 @@ def _timestamp(moment: datetime | None) -> Timestamp:
 def _moment(stamp: Timestamp) -> datetime | None:
     if stamp.seconds == GO_ZERO_TIME.seconds or (stamp.seconds == 0 and stamp.nanos == 0):
         return None
-    return stamp.ToDatetime(UTC)
+    try:
+        return stamp.ToDatetime(UTC)
+    except ValueError:
+        return None  # a time that only Go can hold, as in `moment`

@@ -22,6 +22,7 @@ from taskflow.broker.delivery import Delivery
 from taskflow.broker.queue import Broker
 from taskflow.errors import BrokerUnavailable
 from taskflow.wire.keys import queue_keys
+from taskflow.worker import loops
 from taskflow.worker.completer import Completer
 from taskflow.worker.executor import Executor
 
@@ -133,11 +134,13 @@ class Fetcher:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._round_trips):
-                group.create_task(self._work_on())
-            for watch in self._watches.values():
-                group.create_task(self._watch(watch))
+        parts = [self._work_on() for _ in range(self._round_trips)]
+        parts += [self._watch(watch) for watch in self._watches.values()]
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await loops.cancel_all(tasks)
 
     async def _work_on(self) -> None:
         self._work.set()

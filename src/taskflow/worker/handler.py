@@ -51,7 +51,7 @@ class Handler:
         self._raw = self._whole and self._arguments[0].annotation is bytes
         self._payload_type = Any if self._raw else self._make_payload_type()
         self._decoder = msgspec.json.Decoder(self._payload_type, dec_hook=decode_hook)
-        self._positional = all(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in self._arguments)
+        self._keywords = [p.name for p in self._arguments if p.kind is inspect.Parameter.KEYWORD_ONLY]
 
     def _parameters(self) -> list[inspect.Parameter]:
         signature = inspect.signature(self.function)
@@ -102,6 +102,8 @@ class Handler:
         """
         if self._raw:
             return (payload,), {}
+        if not payload and self._whole and self._arguments[0].default is not inspect.Parameter.empty:
+            return (), {}
         try:
             value = self._decoder.decode(payload or (b"null" if self._whole else b"{}"))
         except msgspec.MsgspecError as error:
@@ -110,9 +112,11 @@ class Handler:
             raise InvalidPayload(str(error)) from error
         if self._whole:
             return (value,), {}
-        if self._positional:
-            return msgspec.structs.astuple(value), {}
-        return (), msgspec.structs.asdict(value)
+        values = msgspec.structs.astuple(value)
+        if not self._keywords:
+            return values, {}
+        first = len(values) - len(self._keywords)
+        return values[:first], dict(zip(self._keywords, values[first:], strict=True))
 
     def payload(self, *args: Any, **kwargs: Any) -> bytes:
         """Return the payload that stands for arguments of the function, the context not among them.
@@ -123,8 +127,9 @@ class Handler:
 
         """
         bound = inspect.Signature(self._arguments).bind(*args, **kwargs).arguments
-        value = bound["payload"] if self._whole and bound else bound
-        data = encode_payload(value)
+        if self._whole and not bound:
+            return b""  # the parameter has a default
+        data = encode_payload(bound["payload"] if self._whole else bound)
         self.bind(data)
         return data
 

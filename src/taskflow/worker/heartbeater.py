@@ -67,9 +67,11 @@ class Heartbeater:
         self._alive_at = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="taskflow heartbeat", daemon=True)
-        self.beaten_at: float | None = None
-        """When Redis last took a beat (`time.monotonic()`), None before the first."""
+        self.beaten_at = time.monotonic()
+        """When Redis last took a beat (`time.monotonic()`); at first, when this was made."""
         self.stalls = 0
+        """How often the event loop was blocked."""
+        self._stalled = False
 
     def start(self) -> None:
         """Begin to beat."""
@@ -126,13 +128,12 @@ class Heartbeater:
     async def _pause(self) -> None:
         """Wait for the next beat, with an eye on the event loop."""
         until = time.monotonic() + self._beat
-        reported = False
         while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, STALL / 4))
             blocked = time.monotonic() - self._alive_at
-            if blocked > STALL and not reported:
+            if blocked > STALL and not self._stalled:
                 self._report_stall(blocked)
-            reported = blocked > STALL
+            self._stalled = blocked > STALL
 
     def _report_stall(self, blocked: float) -> None:
         self.stalls += 1

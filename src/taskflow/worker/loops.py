@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 import structlog
 
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 
 _LOG = structlog.get_logger("taskflow.worker")
+_CANCEL_AGAIN = 0.5
+"""How long (s) a cancelled task may take to end before it is cancelled again."""
 
 
 async def every(seconds: float, sweep: Callable[[], Awaitable[object]], *, name: str) -> None:
@@ -31,3 +34,27 @@ async def every(seconds: float, sweep: Callable[[], Awaitable[object]], *, name:
         except TaskFlowError:
             _LOG.exception("Redis refused a sweep", sweep=name)
         await asyncio.sleep(seconds * random.uniform(0.9, 1.0))  # noqa: S311 - jitter
+
+
+async def cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait for their end; what they raise is theirs.
+
+    One that goes on is cancelled again: on Python 3.11 a cancellation that meets the end of what `asyncio.wait_for` waits for
+    is lost, and redis-py sends its commands with that. For the same reason this function is not cut short by a cancellation
+    of its own, but ends with it.
+    """
+    cancelled = False
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        try:
+            await asyncio.wait(waiting, timeout=_CANCEL_AGAIN)
+        except asyncio.CancelledError:
+            cancelled = True
+        waiting = {task for task in waiting if not task.done()}
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
+    if cancelled:
+        raise asyncio.CancelledError

@@ -45,6 +45,9 @@ class Maintenance:
         worker: This server's name in the records of given-up tasks.
         grace: See `GRACE`.
         recover_every: See `RECOVER`.
+        server_id: This server's id: it knows of itself that it lives.
+        trust_after: How long (s) Redis must have answered before a server that is not seen counts as gone. After an
+            outage every record has expired, and the living need a beat or two to come back.
 
     """
 
@@ -54,13 +57,18 @@ class Maintenance:
         queues: Sequence[str],
         *,
         worker: str,
+        server_id: str = "",
         grace: float = GRACE,
         recover_every: float = RECOVER,
+        trust_after: float = 0.0,
     ) -> None:
         self._broker = broker
         self._queues = list(queues)
         self._worker = worker
         self._grace = grace
+        self._server_id = server_id
+        self._trust_after = trust_after
+        self._answering_since: float | None = None
         self._nearer_due = asyncio.Event()
         self._next_due = float("inf")
         self.sweeps = (
@@ -110,13 +118,23 @@ class Maintenance:
 
         Returns how many. A task that three workers have died with is archived; one that was cancelled too.
         """
+        try:
+            return await self._recover()
+        except BrokerUnavailable:
+            self._answering_since = None
+            raise
+
+    async def _recover(self) -> int:
         now = self._broker.clock.now()
         expired = await self._broker.expired(self._queues, cutoff=now)
+        if self._answering_since is None:
+            self._answering_since = now
         if not expired:
             return 0
-        alive = await self._broker.live_servers()
+        alive = {self._server_id, *await self._broker.live_servers()}
+        trusted = now - self._answering_since >= self._trust_after
         cutoff = now - self._grace
-        lost = [task for task in expired if task.delivery.expiry <= cutoff or _gone(task, alive)]
+        lost = [task for task in expired if task.delivery.expiry <= cutoff or (trusted and _gone(task, alive))]
         return await self._settle(lost)
 
     async def recover_orphans(self) -> int:

@@ -85,7 +85,10 @@ def lost(deaths: int, *, now: float, worker: str) -> Outcome:
 
 def describe(error: BaseException) -> str:
     """Return an error's text, with its type unless the handler chose the words itself."""
-    text = str(error)[:_ERROR_CHARACTERS]
+    try:
+        text = str(error)[:_ERROR_CHARACTERS]
+    except Exception:  # noqa: BLE001 - the handler's error class is a stranger's code
+        text = "(its text cannot be had)"
     if isinstance(error, errors.HandlerSignal) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

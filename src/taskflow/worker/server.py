@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from msgspec import Struct, field
@@ -25,6 +25,7 @@ from taskflow.broker.subscriptions import Subscriptions
 from taskflow.errors import BrokerUnavailable, ConfigError
 from taskflow.task import Progress, ServerInfo, check_queue
 from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL
+from taskflow.wire.message import whole_seconds
 from taskflow.worker import loops
 from taskflow.worker.canceller import Canceller
 from taskflow.worker.completer import Completer, due_of
@@ -36,6 +37,9 @@ from taskflow.worker.maintenance import GRACE, RECOVER, Maintenance
 from taskflow.worker.middleware import logging, recovery
 from taskflow.worker.outcome import Stop
 from taskflow.worker.registry import Registry, Route
+
+if TYPE_CHECKING:
+    from taskflow.config import Settings
 
 _LOG = structlog.get_logger("taskflow.worker")
 _CATALOG_EVERY = 60.0
@@ -96,6 +100,25 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             raise ConfigError(f"concurrency: must be at least 1, not {self.concurrency}")
         if self.heartbeat * 2 > self.lease:
             raise ConfigError("heartbeat: must be at most half of the lease, or tasks would be lost between two beats")
+
+    @classmethod
+    def of(cls, settings: Settings) -> WorkerOptions:
+        """Return what the settings say of a worker, but for the health server's address."""
+        section = settings.server.worker
+        return cls(
+            queues=dict(section.queues),
+            strict=section.strict_priority,
+            concurrency=section.concurrency,
+            threads=section.threads,
+            shutdown_timeout=section.shutdown_timeout,
+            lease=section.lease,
+            heartbeat=section.heartbeat,
+            grace=section.recover_grace,
+            recover_every=section.recover_interval,
+            progress_seconds=max(1, whole_seconds(settings.progress.ttl)),
+            progress_entries=settings.progress.max_entries,
+            allow_eviction=settings.redis.allow_eviction,
+        )
 
     @property
     def thread_count(self) -> int:
@@ -161,7 +184,7 @@ class Worker:
                 await self._wait_for_word(background)
                 await self._drain()
             finally:
-                await _cancel_all([*background, self._fetching])
+                await loops.cancel_all([*background, self._fetching])
                 self._status = "closed"
                 self.stopped_threads = self._executor.busy_threads
                 self._executor.close()
@@ -217,8 +240,10 @@ class Worker:
             self._broker,
             list(options.queues),
             worker=f"{self.host}:{os.getpid()}",
+            server_id=self.id,
             grace=options.grace.total_seconds(),
             recover_every=options.recover_every.total_seconds(),
+            trust_after=2 * options.heartbeat.total_seconds(),
         )
         self._heartbeater = Heartbeater(
             self.redis_url,
@@ -333,7 +358,7 @@ class Worker:
         """Wait until one of the events has come, or the time is over."""
         tasks = [asyncio.create_task(event) for event in events]
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        await _cancel_all(tasks)
+        await loops.cancel_all(tasks)
 
     # -- about itself -------------------------------------------------------------------------------------------------
 
@@ -352,8 +377,7 @@ class Worker:
         )
 
     def _why_no_redis(self) -> str | None:
-        beaten_at = self._heartbeater.beaten_at
-        if beaten_at is None or time.monotonic() - beaten_at > _READY_WITHIN:
+        if time.monotonic() - self._heartbeater.beaten_at > _READY_WITHIN:
             return "Redis has not taken a heartbeat for some time"
         return None
 
@@ -400,9 +424,3 @@ def _last_entry(last: Progress, status: str, now: float) -> Progress:
         timestamp_ms=int(now * 1000),
         metadata=last.metadata,
     )
-
-
-async def _cancel_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,6 +6,9 @@
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return -1
 end
+-- Fails here, with nothing taken, if a key of the queue holds another kind of value.
+redis.call('LLEN', KEYS[2])
+redis.call('ZCARD', KEYS[3])
 local ids = redis.call('RPOP', KEYS[1], ARGV[3])
 if not ids then
   return {}

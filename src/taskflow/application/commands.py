@@ -1,0 +1,58 @@
+"""What can be asked of the service: orders that change something. None means "not said", so a default holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class CreateTask(Struct, frozen=True, kw_only=True):
+    """Create a task.
+
+    Attributes:
+        type: The task type: one that a worker has published, or that `api.allow_types` lets through.
+        payload: Any value with a JSON form; `msgspec.Raw` is JSON text already, `bytes` travel as they are.
+        queue: Default: the type's own, else `queues.default`.
+        max_retries: How often a failed task is tried again; 0 means never. Default: the type's own, else `tasks.max_retries`.
+        timeout: How long one attempt may take. Default: the type's own, else (without a deadline) `tasks.timeout`.
+        deadline: When the task must have ended, whatever attempt it is in.
+        process_at: When the task falls due. Not with `process_in`.
+        process_in: How long from now the task falls due.
+        unique: For how long (at least 1 s) no other task of the same type, payload and queue may be created.
+        metadata: Text pairs that travel in the task's headers.
+        task_id: The task's id; it must be new in its queue. Default: a random UUID.
+        retention: How long the task and its result are kept after success. Default: `tasks.retention`.
+        group: Collect the task in this group, to be aggregated with others.
+
+    """
+
+    type: str
+    payload: Any = None
+    queue: str | None = None
+    max_retries: int | None = None
+    timeout: timedelta | None = None
+    deadline: datetime | None = None
+    process_at: datetime | None = None
+    process_in: timedelta | None = None
+    unique: timedelta | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    task_id: str | None = None
+    retention: timedelta | None = None
+    group: str | None = None
+
+
+class DeleteTask(Struct, frozen=True):
+    """Delete a task that is not running; without a queue, every queue is searched for it."""
+
+    task_id: str
+    queue: str | None = None
+
+
+class CancelTask(Struct, frozen=True):
+    """Stop a task for good, in whatever live state it is; without a queue, every queue is searched for it."""
+
+    task_id: str
+    queue: str | None = None

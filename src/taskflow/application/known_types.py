@@ -1,0 +1,168 @@
+"""KnownTypes: what the catalog says of task types, kept for a second, with their payload schemas compiled."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+import structlog
+from msgspec import Struct
+
+from taskflow.broker.catalog import TaskCatalog, TaskType
+from taskflow.errors import InvalidPayload, InvalidTaskType
+
+KEEP_SECONDS = 1.0
+"""For how long what was read of the catalog is taken to be true. A type that is not in it is looked for at once."""
+_LONGEST_MESSAGE = 300
+_LOG = structlog.get_logger("taskflow.application")
+
+
+class KnownType(Struct, frozen=True):
+    """A type of the catalog: its entry, and its payload schema, compiled (None: any payload will do)."""
+
+    entry: TaskType
+    validator: jsonschema_rs.Validator | None
+
+    def check(self, data: bytes) -> None:
+        """Check a payload. Raises `InvalidPayload`: `path`, `expected` and `got` say where and why."""
+        if self.validator is None:
+            return
+        value = decode_payload(data) if data else self._nothing()
+        if not self.validator.is_valid(value):
+            for error in self.validator.iter_errors(value):
+                raise _invalid(error)
+
+    def _nothing(self) -> Any:
+        """Return what a worker takes an empty payload for: no fields, where it expects an object."""
+        return {} if (self.entry.schema or {}).get("type") == "object" else None
+
+
+class KnownTypes:
+    """The catalog as a door of the service needs it: it costs at most one round trip a second.
+
+    Args:
+        catalog: What the workers publish.
+        allowed: Globs of types that are accepted although no worker has published them.
+
+    """
+
+    def __init__(self, catalog: TaskCatalog, *, allowed: Sequence[str] = ()) -> None:
+        self._catalog = catalog
+        self._allowed = tuple(allowed)
+        self._exact: dict[str, KnownType] = {}
+        self._prefixes: list[KnownType] = []
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def find(self, task_type: str) -> KnownType | None:
+        """Return the entry that serves a type; None for a type that `allowed` lets through.
+
+        Raises:
+            InvalidTaskType: The type is neither known nor allowed.
+
+        """
+        asked_at = time.monotonic()
+        if asked_at - self._read_at > KEEP_SECONDS and not self._reading.locked():
+            await self._read(asked_at)
+        entry = self._serving(task_type)
+        if entry is None and not self._is_allowed(task_type):
+            await self._read(asked_at)
+            entry = self._serving(task_type)
+            if entry is None:
+                raise self._unknown(task_type)
+        return entry
+
+    async def _read(self, asked_at: float) -> None:
+        """Read the catalog, unless another call has begun to since we were asked."""
+        async with self._reading:
+            if self._read_at >= asked_at:
+                return
+            began_at = time.monotonic()
+            types = [KnownType(entry, _compiled(entry)) for entry in await self._catalog.types()]
+            self._exact = {known.entry.type: known for known in types if not known.entry.prefix}
+            prefixes = [known for known in types if known.entry.prefix]
+            self._prefixes = sorted(prefixes, key=lambda known: len(known.entry.type), reverse=True)
+            self._read_at = began_at
+
+    def _serving(self, task_type: str) -> KnownType | None:
+        known = self._exact.get(task_type)
+        if known is None and self._prefixes:
+            return next((prefix for prefix in self._prefixes if prefix.entry.serves(task_type)), None)
+        return known
+
+    def _is_allowed(self, task_type: str) -> bool:
+        return any(fnmatchcase(task_type, glob) for glob in self._allowed)
+
+    def _unknown(self, task_type: str) -> InvalidTaskType:
+        names = [*self._exact, *(f"{prefix.entry.type}*" for prefix in self._prefixes)]
+        close = difflib.get_close_matches(task_type, names, n=3)
+        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+        return InvalidTaskType(
+            f"no worker serves {task_type[:100]!r}{hint}; start a worker that serves it, or let the type through with the "
+            "setting api.allow_types",
+            close=close,
+        )
+
+
+def decode_payload(data: bytes) -> Any:
+    """Return the value of a JSON payload. Raises `InvalidPayload`."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidPayload(f"must be JSON: {error}") from error
+
+
+def _compiled(entry: TaskType) -> jsonschema_rs.Validator | None:
+    return None if entry.schema is None else _validator(msgspec.json.encode(entry.schema))
+
+
+@lru_cache(maxsize=1024)
+def _validator(schema: bytes) -> jsonschema_rs.Validator | None:
+    """Return the compiled schema; None if it cannot be compiled: then the worker alone checks the payload."""
+    try:
+        return jsonschema_rs.validator_for(msgspec.json.decode(schema), retriever=_refuse)
+    except ValueError as error:
+        _LOG.warning("a published payload schema cannot be used", error=str(error)[:_LONGEST_MESSAGE])
+        return None
+
+
+def _refuse(address: str) -> Any:
+    """A schema comes from Redis, so it must not make this process fetch what it names."""
+    raise ValueError(f"schemas are not fetched from elsewhere: {address!r}")
+
+
+def _invalid(error: jsonschema_rs.ValidationError) -> InvalidPayload:
+    path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+    expected, got = _expectation(error)
+    return InvalidPayload(f"{_shortened(error.message)} (at {path})", path=path, expected=expected, got=got)
+
+
+def _expectation(error: jsonschema_rs.ValidationError) -> tuple[str, str]:
+    """Return in a few words what the schema wants and what is there instead."""
+    kind: Any = error.kind
+    facts = kind.as_dict()
+    match kind.name:
+        case "required":
+            return f"a field {facts['property']!r}", "nothing"
+        case "additionalProperties" | "unevaluatedProperties":
+            return "no other fields", ", ".join(map(repr, facts["unexpected"]))[:_LONGEST_MESSAGE]
+        case "type":
+            return " or ".join(facts["types"]), _json_type(error.instance)
+    limits = ", ".join(f"{value!r:.100}" for name, value in facts.items() if name != "context")
+    return f"{kind.name} {limits}".rstrip(), _shortened(repr(error.instance))
+
+
+def _json_type(value: Any) -> str:
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"

@@ -1,0 +1,49 @@
+"""What can be asked of the service: questions that change nothing."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from taskflow.task import TaskInfo, TaskState
+
+MAX_PAGE_SIZE = 1000
+"""The most tasks on one page."""
+
+
+class GetTask(Struct, frozen=True):
+    """What is known of one task; without a queue, every queue is searched for it."""
+
+    task_id: str
+    queue: str | None = None
+
+
+class ListTasks(Struct, frozen=True, kw_only=True):
+    """One page of a queue's tasks in a state.
+
+    Attributes:
+        queue: Default: `queues.default`.
+        state: Default: active.
+        page: Counts from 0.
+        size: Tasks on a page: 1 to 1,000. Default 20.
+        type: Only tasks of this type.
+        text: Only tasks whose id, last error or payload holds this text.
+        group: The group, for aggregating tasks.
+
+    With `type` or `text`, the first 10,000 tasks of the state are looked at.
+
+    """
+
+    queue: str | None = None
+    state: TaskState = TaskState.ACTIVE
+    page: int = 0
+    size: int = 20
+    type: str | None = None
+    text: str | None = None
+    group: str | None = None
+
+
+class TaskPage(Struct, frozen=True):
+    """One page, and how many tasks there are in all (as far as was looked)."""
+
+    tasks: list[TaskInfo]
+    total: int

@@ -1,0 +1,157 @@
+"""`taskflow enqueue`: create a task."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taskflow.cli.service import ask
+
+if TYPE_CHECKING:
+    from taskflow.application.commands import CreateTask
+    from taskflow.application.service import TaskService
+
+
+def _span(text: str) -> timedelta:
+    from taskflow.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time; write it as 2030-01-31T09:00:00+01:00") from error
+    if moment.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} lacks its time zone; write it as 2030-01-31T09:00:00Z")
+    return moment
+
+
+def enqueue(
+    ctx: typer.Context,
+    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The task type, such as email:send.")],
+    payload: Annotated[
+        str | None, typer.Argument(metavar="PAYLOAD", help="The payload as JSON; - reads it from standard input.")
+    ] = None,
+    *,
+    payload_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read the payload from a file.", exists=True, dir_okay=False)
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The payload is not JSON but bytes, to be sent as they are.")
+    ] = False,
+    queue: Annotated[str | None, typer.Option(metavar="NAME", help="The queue. Default: the type's own.")] = None,
+    max_retries: Annotated[
+        int | None, typer.Option(metavar="N", help="How often a failed task is tried again; 0: never.")
+    ] = None,
+    timeout: Annotated[
+        timedelta | None, typer.Option(parser=_span, metavar="TIME", help="How long an attempt may take, such as 30s.")
+    ] = None,
+    deadline: Annotated[
+        datetime | None, typer.Option(parser=_moment, metavar="WHEN", help="When the task must have ended.")
+    ] = None,
+    process_at: Annotated[
+        datetime | None, typer.Option(parser=_moment, metavar="WHEN", help="Run it then: 2030-01-31T09:00:00Z.")
+    ] = None,
+    process_in: Annotated[
+        timedelta | None, typer.Option(parser=_span, metavar="TIME", help="Run it so much later: 10m.")
+    ] = None,
+    unique: Annotated[
+        timedelta | None,
+        typer.Option(parser=_span, metavar="TIME", help="Refuse the same type, payload and queue for so long: 1h."),
+    ] = None,
+    task_id: Annotated[str | None, typer.Option(metavar="ID", help="The task's id. Default: a random one.")] = None,
+    retention: Annotated[
+        timedelta | None, typer.Option(parser=_span, metavar="TIME", help="Keep it so long after its end: 24h.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(metavar="NAME", help="Collect it in this group.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=TEXT", help="Text that travels with the task; may be repeated.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Watch it until it ends; exit code 1 if it fails.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Create a task.
+
+    Its type must be one that a worker has published (taskflow types ls), or that the setting api.allow_types lets through.
+
+    \b
+    Examples:
+      taskflow enqueue demo '{"message": "hello", "count": 10}' --watch
+      taskflow enqueue email:send '{"to": "ada@example.org"}' --queue critical --max-retries 5
+      taskflow enqueue report:build --payload-file report.json --process-in 10m --unique 1h
+      echo '{"message": "piped"}' | taskflow enqueue demo - --json
+    """  # noqa: D301 - \b marks lines that help must not fold
+    from taskflow.application.commands import CreateTask
+
+    command = CreateTask(
+        type=task_type,
+        payload=_payload(payload, payload_file, raw=raw),
+        queue=queue,
+        max_retries=max_retries,
+        timeout=timeout,
+        deadline=deadline,
+        process_at=process_at,
+        process_in=process_in,
+        unique=unique,
+        metadata=_pairs(metadata or ()),
+        task_id=task_id,
+        retention=retention,
+        group=group,
+    )
+    code = ask(ctx, lambda service: _create(service, command, watch=watch, as_json=as_json))
+    if code:
+        raise typer.Exit(code)
+
+
+async def _create(service: TaskService, command: CreateTask, *, watch: bool, as_json: bool) -> int:
+    from taskflow.cli.output import plain, print_json
+    from taskflow.cli.watch import watch_task
+
+    info = await service.create(command)
+    if as_json:
+        print_json({"task_id": info.id, "queue": info.queue, "status": info.state}, indent=0)
+    else:
+        typer.echo(f"task {plain(info.id)} is {info.state} in queue {plain(info.queue)}")
+    return await watch_task(service, info.id, info.queue, as_json=as_json) if watch else 0
+
+
+def _payload(text: str | None, file: Path | None, *, raw: bool) -> Any:
+    """Return the payload as it was given: nothing, bytes, or JSON that was looked at."""
+    import msgspec
+
+    if text is not None and file is not None:
+        raise typer.BadParameter("give either PAYLOAD or --payload-file, not both", param_hint="PAYLOAD")
+    if file is not None:
+        data = file.read_bytes()
+    elif text == "-":
+        data = sys.stdin.buffer.read()
+    elif text is not None:
+        data = text.encode("utf-8", "surrogateescape")
+    else:
+        return None
+    if raw:
+        return data
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = f'is not JSON: {error}; quote it for your shell: \'{{"message": "hello"}}\''
+        raise typer.BadParameter(reason, param_hint="PAYLOAD") from error
+    return msgspec.Raw(data)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not (name and equals):
+            raise typer.BadParameter(f"write NAME=TEXT, not {name!r}", param_hint="--metadata")
+    return {name: value for name, _, value in pairs}

@@ -1,0 +1,203 @@
+"""`taskflow worker`: a worker server, in one process or several."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskflow.cli.options import Options, options_of, start_logging
+
+if TYPE_CHECKING:
+    from taskflow.cli.leash import Leash
+    from taskflow.config import Settings, WorkerSettings
+    from taskflow.worker.server import Worker
+
+SETTLE_SECONDS = 10.0
+"""How long a process may take to stop beyond its shutdown timeout: it settles what has ended, and says goodbye."""
+_SECTION = "server.worker."
+
+
+def worker(
+    ctx: typer.Context,
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:APP", help="The TaskFlow object: app in tasks.py is tasks:app.")
+    ],
+    *,
+    queues: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Queues with weights, such as critical=6,default=3.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(metavar="N", help="Tasks at once, in each process.")] = None,
+    processes: Annotated[int | None, typer.Option(metavar="N", help="Worker processes.")] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict", help="Empty the queue of the highest weight first, always.")
+    ] = None,
+    shutdown_timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="How long running tasks may go on after Ctrl-C, such as 8s.")
+    ] = None,
+    health_port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port of /health, /ready and /live; 0 takes a free one.")
+    ] = None,
+    leash: Annotated[int | None, typer.Option(hidden=True)] = None,
+    index: Annotated[int, typer.Option(hidden=True)] = 0,
+) -> None:
+    """Run tasks.
+
+    Imports MODULE from the working directory and runs the handlers of APP. What is not given here comes from the settings
+    `server.worker` (see: taskflow config show).
+
+    The first Ctrl-C or SIGTERM stops taking tasks and lets running ones end within the shutdown timeout; then they go back
+    to their queues. A second one puts them back at once.
+
+    \b
+    Examples:
+      taskflow worker tasks:app
+      taskflow worker tasks:app --queues critical=6,default=3,low=1 --concurrency 50
+      taskflow worker shop.tasks:app --processes 4 --health-port 9000    (health on 9000 to 9003)
+      taskflow worker taskflow.worker.handlers.demo:app
+    """  # noqa: D301 - \b marks lines that help must not fold
+    given = {
+        "queues": queues,
+        "concurrency": concurrency,
+        "processes": processes,
+        "strict_priority": strict,
+        "shutdown_timeout": shutdown_timeout,
+        "health.port": health_port,
+    }
+    options = options_of(ctx)
+    settings = options.settings({_SECTION + name: value for name, value in given.items()})
+    options.export()
+    start_logging(settings)
+    if settings.server.worker.processes > 1 and leash is None:
+        _supervise(settings.server.worker, target)
+    else:
+        _run(
+            options,
+            settings,
+            [name for name, value in given.items() if value is not None],
+            target,
+            index=index,
+            leash=leash,
+        )
+
+
+def _supervise(section: WorkerSettings, target: str) -> None:
+    import asyncio
+
+    import structlog
+
+    from taskflow.cli.supervisor import Part, Supervisor
+
+    def announce() -> None:
+        log = structlog.get_logger("taskflow.supervisor")
+        log.info("all worker processes run", target=target, processes=section.processes)
+
+    parts = [Part(f"worker {index}", [*sys.argv[1:], "--index", str(index)]) for index in range(section.processes)]
+    grace = section.shutdown_timeout.total_seconds() + SETTLE_SECONDS
+    asyncio.run(Supervisor(parts, grace=grace, on_ready=announce).run())
+
+
+def _run(
+    line: Options, given: Settings, changed: Collection[str], target: str, *, index: int, leash: int | None
+) -> None:
+    import msgspec
+
+    from taskflow.cli.leash import Leash
+    from taskflow.cli.target import load_target
+    from taskflow.worker.server import Worker, WorkerOptions
+
+    found = load_target(target)
+    settings, url = given, given.redis.effective_url
+    if found.app is not None:
+        if line.redis_url:  # the clients that handlers use follow the command line too
+            found.app.redis_url = line.redis_url
+        settings, url = found.app.settings, found.app.redis_url
+    settings = _merged(settings, given, changed)
+    chosen = "health.port" in changed or _is_chosen(settings)
+    health = _health_address(settings.server.worker, index, chosen=chosen)
+    options = msgspec.structs.replace(WorkerOptions.of(settings), health=health)
+    _work(Worker(found.registry, url, options), Leash(leash))
+
+
+def _merged(settings: Settings, given: Settings, changed: Collection[str]) -> Settings:
+    """The application's own settings, with what the command line says on top."""
+    names = {name.partition(".")[0] for name in changed}
+    line = given.server.worker
+    section = settings.server.worker.model_copy(update={name: getattr(line, name) for name in names})
+    return settings.model_copy(update={"server": settings.server.model_copy(update={"worker": section})})
+
+
+def _is_chosen(settings: Settings) -> bool:
+    from taskflow.config import describe
+
+    return any(
+        setting.name == f"{_SECTION}health.port" and setting.source != "default" for setting in describe(settings)
+    )
+
+
+def _health_address(section: WorkerSettings, index: int, *, chosen: bool) -> tuple[str, int] | None:
+    """Where to answer probes; None: nowhere. A second worker on this machine moves on from the default port.
+
+    Raises:
+        ConfigError: The port that was chosen is taken.
+
+    """
+    import structlog
+
+    from taskflow.cli.ports import free_port, is_free
+    from taskflow.errors import ConfigError
+
+    health = section.health
+    if not health.enabled:
+        return None
+    port = health.port + index if health.port else 0
+    if is_free(health.host, port):
+        return health.host, port
+    if chosen:
+        raise ConfigError(
+            f"port {port} of {health.host} is taken; choose another for the worker's health: --health-port PORT (0: any)"
+        )
+    other = free_port(health.host, port + 1)
+    structlog.get_logger("taskflow.worker").warning("the health port is taken; using another", taken=port, port=other)
+    return health.host, other
+
+
+def _work(worker: Worker, leash: Leash) -> None:
+    """Run a worker to its end. A thread that nothing can stop does not keep the process."""
+    from taskflow.cli import loop
+    from taskflow.cli.output import report
+    from taskflow.errors import TaskFlowError
+
+    code = 0
+    try:
+        loop.run(_run_and_tell(worker, leash))
+    except TaskFlowError as error:
+        code = report(error)
+    except BaseException:
+        if not worker.stopped_threads:
+            raise
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if worker.stopped_threads:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
+        raise typer.Exit(code)
+
+
+async def _run_and_tell(worker: Worker, leash: Leash) -> None:
+    import asyncio
+
+    async def tell() -> None:
+        await worker.ready.wait()
+        leash.ready()
+
+    telling = asyncio.create_task(tell())
+    try:
+        await worker.run_with_signals()
+    finally:
+        telling.cancel()

@@ -1,0 +1,1 @@
+"""Handlers that come with TaskFlow."""

@@ -1,0 +1,342 @@
+"""A random walk over every operation, with a moving clock, against a pure model: after each step Redis equals the model."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from support.clock import MovableClock
+from support.invariants import violations
+from support.store import Store
+from support.tasks import placement
+from taskflow import Broker, Inspector, TaskNotFound
+from taskflow.broker.delivery import Archive, Complete, Delivery, Done, Outcome, Requeue, Retry, Settled
+from taskflow.broker.placement import ID_TAKEN, REPEAT, STORED, Placed
+from taskflow.errors import TaskActive, TaskFinished
+
+IDS = [f"task-{i}" for i in range(6)]
+LOCKS = ["", "asynq:{default}:unique:t:1", "asynq:{default}:unique:t:2"]
+RETENTION = 50
+OUTCOMES = ["done", "complete", "retry", "archive", "requeue"]
+ENDED = ("completed", "archived")
+
+
+@dataclass
+class ModelTask:
+    """What the model knows of one task; `due` is its exact time, `until` when it is cleaned up."""
+
+    id: str
+    number: int
+    lock: str
+    group: str
+    state: str = "pending"
+    due: float = 0.0
+    until: float = 0.0
+    retried: int = 0
+    deaths: int = 0
+    cancelled: bool = False
+    lease_end: float = 0.0
+    delivery: Delivery | None = None
+
+
+@dataclass
+class Model:
+    """The queue as it ought to be: `pending` is in the order in which tasks run."""
+
+    tasks: dict[str, ModelTask] = field(default_factory=dict)
+    pending: list[str] = field(default_factory=list)
+    locks: dict[str, str] = field(default_factory=dict)
+    processed: int = 0
+    failed: int = 0
+
+    def unlock(self, task: ModelTask) -> None:
+        if self.locks.get(task.lock) == task.id:
+            del self.locks[task.lock]
+
+    def drop(self, task: ModelTask) -> None:
+        self.unlock(task)
+        del self.tasks[task.id]
+
+    def archive(self, task: ModelTask, now: float) -> None:
+        self.unlock(task)
+        task.state, task.until, task.delivery = "archived", now, None
+
+    def in_state(self, state: str) -> set[str]:
+        return {task.id for task in self.tasks.values() if task.state == state}
+
+
+class Queue(RuleBasedStateMachine):
+    """Does each step in Redis and in the model."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.raw = redis.Redis.from_url(self.url)
+        self.raw.flushall()
+        self.store = Store(self.raw)
+        self.clock = MovableClock()
+        self.broker = Broker(self.url, clock=self.clock)
+        self.inspector = Inspector(self.broker)
+        self.model = Model()
+        self.zombies: list[Delivery] = []
+        self.placed = 0
+
+    def do(self, action: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(action)
+
+    def teardown(self) -> None:
+        self.do(self.broker.close())
+        self.loop.close()
+        self.raw.close()
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    @rule(
+        task_id=st.sampled_from(IDS),
+        lock=st.sampled_from(LOCKS),
+        group=st.sampled_from(["", "g"]),
+        wait=st.sampled_from([None, None, 3, 3.25, 20.5]),
+    )
+    def enqueue(self, task_id: str, lock: str, group: str, wait: float | None) -> None:
+        due = None if wait is None else round(self.clock.now() + wait, 6)
+        self.placed += 1
+        payload = b"%d" % self.placed
+        one = placement(
+            task_id, payload=payload, lock=lock, lock_seconds=10_000, group=group, due=due, retention=RETENTION
+        )
+        (placed,) = self.do(self.broker.enqueue([one]))
+        holder = self.model.locks.get(lock)
+        if task_id in self.model.tasks:
+            assert placed == ID_TAKEN
+            return
+        if holder is not None and holder != task_id:
+            assert placed == Placed(stored=False, holder=holder)
+            return
+        assert placed == STORED
+        task = ModelTask(task_id, self.placed, lock, group)
+        if due is not None:
+            task.state, task.due = "scheduled", due
+        elif group:
+            task.state = "aggregating"
+        else:
+            self.model.pending.append(task_id)
+        self.model.tasks[task_id] = task
+        if lock:
+            self.model.locks[lock] = task_id
+        assert self.do(self.broker.enqueue([one])) == [REPEAT]
+
+    @rule(count=st.integers(1, 4))
+    def dequeue(self, count: int) -> None:
+        self.clock.advance(0.01)  # leases that differ
+        deliveries = self.do(self.broker.dequeue({"default": count}, owner="s:1"))
+        expected, self.model.pending = self.model.pending[:count], self.model.pending[count:]
+        assert [one.id for one in deliveries] == expected
+        for delivery in deliveries:
+            task = self.model.tasks[delivery.id]
+            assert delivery.cancelled == task.cancelled
+            task.state, task.delivery, task.lease_end = "active", delivery, delivery.expiry
+
+    @precondition(lambda self: self.model.in_state("active"))
+    @rule(data=st.data(), name=st.sampled_from(OUTCOMES), wait=st.sampled_from([2.0, 2.75]))
+    def settle(self, data: st.DataObject, name: str, wait: float) -> None:
+        task = self.model.tasks[data.draw(st.sampled_from(sorted(self.model.in_state("active"))))]
+        assert task.delivery is not None
+        at = round(self.clock.now() + wait, 6)
+        outcomes: dict[str, Outcome] = {
+            "done": Done(),
+            "complete": Complete(b"1"),
+            "retry": Retry(at, "no"),
+            "archive": Archive("no"),
+            "requeue": Requeue(),
+        }
+        delivery = task.delivery
+        (answer,) = self.do(self.broker.settle([(delivery, outcomes[name])]))
+        if task.cancelled and name in {"retry", "requeue"}:
+            assert answer is Settled.CANCELLED_MEANWHILE
+            (answer,) = self.do(self.broker.settle([(delivery, Archive("cancelled", cancelled=True))]))
+            name = "archive"
+        assert answer is Settled.SETTLED
+        self.zombies.append(delivery)
+        self._settled(task, name, at)
+
+    def _settled(self, task: ModelTask, name: str, at: float) -> None:
+        self.model.processed += name != "requeue"
+        self.model.failed += name in {"retry", "archive"}
+        task.delivery = None
+        if name == "done":
+            self.model.drop(task)
+        elif name == "complete":
+            self.model.unlock(task)
+            task.state, task.until = "completed", int(self.clock.now()) + RETENTION
+        elif name == "retry":
+            task.state, task.due, task.retried = "retry", at, task.retried + 1
+        elif name == "archive":
+            self.model.archive(task, self.clock.now())
+        else:
+            task.state = "pending"
+            self.model.pending.insert(0, task.id)
+
+    @precondition(lambda self: self.zombies)
+    @rule(data=st.data(), name=st.sampled_from(OUTCOMES))
+    def a_zombie_tries(self, data: st.DataObject, name: str) -> None:
+        """What somebody does whose lease is over changes nothing: the next invariant would show it."""
+        zombie = data.draw(st.sampled_from(self.zombies))
+        outcomes: dict[str, Outcome] = {
+            "done": Done(),
+            "complete": Complete(b"z"),
+            "retry": Retry(1.0, "z"),
+            "archive": Archive("z"),
+            "requeue": Requeue(),
+        }
+        assert self.do(self.broker.settle([(zombie, outcomes[name])])) == [Settled.REFUSED]
+        assert self.do(self.broker.write_result(zombie, b"z")) is False
+        assert self.do(self.broker.extend([zombie])) == [False]
+
+    @rule(seconds=st.sampled_from([0.3, 1, 5, 12, 35]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule()
+    def forward(self) -> None:
+        self.do(self.broker.forward(["default"]))
+        now = self.clock.now()
+        due = {t.id for t in self.model.tasks.values() if t.state in {"scheduled", "retry"} and t.due <= now}
+        moved = [task_id for task_id in reversed(self.store.list("pending")) if task_id in due]
+        for task_id in due:
+            task = self.model.tasks[task_id]
+            if task.cancelled:
+                self.model.archive(task, now)
+            else:
+                task.state = "aggregating" if task.group else "pending"
+        self.model.pending += moved
+
+    @rule()
+    def recover(self) -> None:
+        now = self.clock.now()
+        lost = self.do(self.broker.expired(["default"], cutoff=now))
+        expected = {t.id for t in self.model.tasks.values() if t.state == "active" and t.lease_end <= now}
+        assert {one.delivery.id for one in lost} == expected
+        for one in lost:
+            task = self.model.tasks[one.delivery.id]
+            assert one.deaths == task.deaths
+            (answer,) = self.do(self.broker.settle([(one.delivery, Requeue(died=True))]))
+            assert task.delivery is not None
+            self.zombies.append(task.delivery)
+            if task.cancelled:
+                assert answer is Settled.CANCELLED_MEANWHILE
+                self.do(self.broker.settle([(one.delivery, Archive("cancelled", cancelled=True))]))
+                self._settled(task, "archive", 0)
+            else:
+                task.deaths += 1
+                self._settled(task, "requeue", 0)
+
+    @precondition(lambda self: self.model.in_state("active"))
+    @rule()
+    def extend(self) -> None:
+        tasks = [self.model.tasks[task_id] for task_id in sorted(self.model.in_state("active"))]
+        deliveries = [task.delivery for task in tasks if task.delivery is not None]
+        assert self.do(self.broker.extend(deliveries)) == [True] * len(tasks)
+        for task, delivery in zip(tasks, deliveries, strict=True):
+            task.lease_end = delivery.expiry
+
+    @rule(task_id=st.sampled_from(IDS))
+    def cancel(self, task_id: str) -> None:
+        task = self.model.tasks.get(task_id)
+        if task is None:
+            with pytest.raises(TaskNotFound):
+                self.do(self.inspector.cancel(task_id, "default"))
+        elif task.state in ENDED:
+            with pytest.raises(TaskFinished):
+                self.do(self.inspector.cancel(task_id, "default"))
+        else:
+            assert self.do(self.inspector.cancel(task_id, "default")) == task.state
+            task.cancelled = True
+            if task.state == "pending":
+                self.model.pending.remove(task_id)
+            if task.state != "active":
+                self.model.archive(task, self.clock.now())
+
+    @rule(task_id=st.sampled_from(IDS))
+    def delete(self, task_id: str) -> None:
+        task = self.model.tasks.get(task_id)
+        if task is None:
+            with pytest.raises(TaskNotFound):
+                self.do(self.inspector.delete(task_id, "default"))
+        elif task.state == "active":
+            with pytest.raises(TaskActive):
+                self.do(self.inspector.delete(task_id, "default"))
+        else:
+            self.do(self.inspector.delete(task_id, "default"))
+            if task.state == "pending":
+                self.model.pending.remove(task_id)
+            self.model.drop(task)
+
+    @rule()
+    def clean(self) -> None:
+        expected = [t for t in self.model.tasks.values() if t.state == "completed" and t.until <= int(self.clock.now())]
+        assert self.do(self.broker.clean(["default"])) == len(expected)
+        for task in expected:
+            self.model.drop(task)
+
+    @rule()
+    def scripts_are_forgotten(self) -> None:
+        self.raw.script_flush()
+
+    # -- what must hold -----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def the_queue_is_consistent(self) -> None:
+        assert violations(self.raw, "default") == []
+
+    @invariant()
+    def the_queue_equals_the_model(self) -> None:
+        store, model = self.store, self.model
+        assert store.list("pending")[::-1] == model.pending
+        assert set(store.list("active")) == model.in_state("active")
+        for state in ("scheduled", "retry"):
+            waiting = {t.id: float(math.ceil(t.due)) for t in model.tasks.values() if t.state == state}
+            assert store.scores(state) == waiting
+        for state in ENDED:
+            assert set(store.scores(state)) == model.in_state(state)
+        assert set(store.scores("g:g")) == model.in_state("aggregating")
+        leases = {t.id: t.lease_end for t in model.tasks.values() if t.state == "active"}
+        assert store.scores("lease") == leases
+        locks = {lock: store.client.get(lock) for lock in LOCKS if lock}
+        assert {lock: holder.decode() for lock, holder in locks.items() if holder} == model.locks
+        assert (store.number("processed"), store.number("failed")) == (model.processed, model.failed)
+
+    @invariant()
+    def each_task_equals_the_model(self) -> None:
+        for task in self.model.tasks.values():
+            fields = self.store.hash(task.id)
+            message = self.store.message(task.id)
+            assert message.payload == b"%d" % task.number
+            assert message.retried == task.retried
+            assert ("cancelled" in fields) == task.cancelled
+            assert int(fields.get("deaths", 0)) == task.deaths
+
+
+@pytest.mark.slow
+def test_a_random_walk_equals_the_model(redis_url: str) -> None:
+    Queue.url = redis_url
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Queue,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+        ),
+    )

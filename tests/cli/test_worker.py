@@ -1,0 +1,135 @@
+"""`taskflow worker`: one process or several, which end when they should."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from functools import partial
+from pathlib import Path
+
+import pytest
+from cli.conftest import Run, Start, descendants, http, lives
+from support.waiting import wait_until_sync
+
+TASKS = """
+import os, time
+from taskflow import TaskFlow
+
+app = TaskFlow()
+
+@app.task("who:am-i")
+async def who_am_i() -> int:
+    return os.getpid()
+
+@app.task("hang")
+def hang() -> None:
+    print("hanging", flush=True)
+    while True:
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def environ(redis_url: str, here: Path) -> dict[str, str]:
+    (here / "mytasks.py").write_text(TASKS)
+    return {"TASKFLOW_REDIS_URL": redis_url}
+
+
+def free_ports(count: int) -> int:
+    """The first of some free ports in a row."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            first: int = probe.getsockname()[1]
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
+
+
+def is_ready(port: int) -> bool:
+    return http("GET", f"http://127.0.0.1:{port}/ready")[0] == 200
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_two_processes(start: Start, run: Run, environ: dict[str, str]) -> None:
+    """They answer on ports in a row; one that dies is replaced; a signal ends both, and nothing is left."""
+    port = free_ports(2)
+    worker = start("worker", "mytasks:app", "--processes", "2", "--health-port", str(port), environ=environ)
+    worker.wait_for_line("all worker processes run")
+    for index in (0, 1):
+        wait_until_sync(partial(is_ready, port + index))
+
+    first, second = descendants(worker.pid)
+    os.kill(first, signal.SIGKILL)
+    died = json.loads(worker.wait_for_line("a process died"))
+    assert died["exit_code"] == -signal.SIGKILL
+    wait_until_sync(lambda: worker.stderr.count("worker started") == 3, 10)
+    done = run("enqueue", "who:am-i", "--watch", environ=environ)
+    assert done.returncode == 0, done.stderr
+
+    processes = descendants(worker.pid)
+    assert second in processes
+    assert len(processes) == 2
+    assert worker.end(signal.SIGTERM, 15) == 0
+    assert not any(map(lives, processes))
+
+
+def test_processes_whose_supervisor_is_killed_end(start: Start, environ: dict[str, str]) -> None:
+    worker = start("worker", "mytasks:app", "--processes", "2", "--health-port", "0", environ=environ)
+    worker.wait_for_line("all worker processes run")
+    processes = descendants(worker.pid)
+    assert len(processes) == 2
+    worker.end(signal.SIGKILL, 5)
+    wait_until_sync(lambda: not any(map(lives, processes)), 10)
+
+
+def test_a_thread_that_cannot_be_stopped_does_not_keep_the_process(
+    start: Start, run: Run, environ: dict[str, str]
+) -> None:
+    worker = start("worker", "mytasks:app", "--shutdown-timeout", "100ms", "--health-port", "0", environ=environ)
+    worker.wait_for_line("worker started")
+    run("enqueue", "hang", "--task-id", "stuck", environ=environ)
+    worker.wait_for_line("hanging")
+    assert worker.end(signal.SIGTERM, 10) == 0
+    assert run("tasks", "show", "stuck", "--json", environ=environ).json["state"] == "pending"
+
+
+def test_settings_of_the_worker_come_from_file_environment_and_options(
+    start: Start, run: Run, environ: dict[str, str], here: Path
+) -> None:
+    (here / "taskflow.yaml").write_text(
+        "server: {worker: {concurrency: 7, queues: {low: 1}, strict_priority: true, health: {enabled: false}}}"
+    )
+    environ |= {"TASKFLOW_SERVER_WORKER_CONCURRENCY": "5"}
+    worker = start("worker", "mytasks", "--queues", "a=2,b=1", environ=environ)
+    worker.wait_for_line("worker started")
+    (server,) = run("servers", "ls", "--json", environ=environ).json
+    expected = {"concurrency": 5, "queues": {"a": 2, "b": 1}, "strict_priority": True}
+    assert {name: server[name] for name in expected} == expected
+    assert worker.end(signal.SIGINT, 10) == 0
+
+
+def test_a_file_named_like_a_module_of_pythons_own_does_no_harm(
+    start: Start, environ: dict[str, str], here: Path
+) -> None:
+    (here / "queue.py").write_text("raise SystemExit('the wrong module')")
+    worker = start("worker", "mytasks:app", "--processes", "2", "--health-port", "0", environ=environ)
+    worker.wait_for_line("all worker processes run")
+    assert worker.end(signal.SIGTERM, 15) == 0
+
+
+def test_an_application_with_an_address_of_its_own_follows_the_option(
+    start: Start, run: Run, redis_url: str, here: Path
+) -> None:
+    (here / "fixed.py").write_text(TASKS.replace("TaskFlow()", "TaskFlow('redis://127.0.0.1:1/0')"))
+    worker = start("worker", "fixed:app", "--health-port", "0", "--redis-url", redis_url)
+    worker.wait_for_line("worker started")
+    assert run("enqueue", "who:am-i", "--watch", "--redis-url", redis_url).returncode == 0
+    worker.end(signal.SIGTERM, 10)

@@ -1,0 +1,44 @@
+"""Handlers that run in processes of their own; those import this module anew."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from taskflow import SkipRetry, TaskContext
+
+
+def double(n: int) -> int:
+    return 2 * n
+
+
+def tell_pid(context: TaskContext, path: str) -> None:
+    """Write down this process's pid, then wait for ever."""
+    Path(path).write_text(str(os.getpid()))
+    while True:
+        time.sleep(0.05)
+
+
+def die(code: int) -> None:
+    """End the process in the middle of the task."""
+    os._exit(code)
+
+
+def report(context: TaskContext, steps: int) -> str:
+    """Publish progress from the process."""
+    for step in range(1, steps + 1):
+        context.progress(100 * step / steps, "working", f"step {step}")
+    return f"{context.type} {context.retried}/{context.max_retries} {dict(context.headers)}"
+
+
+def give_up() -> None:
+    raise SkipRetry("no use")
+
+
+def fail(reason: str) -> None:
+    raise ValueError(reason)
+
+
+def early_result(context: TaskContext) -> None:
+    context.write_result(b"early")

@@ -1,0 +1,45 @@
+"""The documentation keeps its word: the Python blocks of each page are one program that runs, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+
+
+def _program(page: Path) -> str:
+    return "\n".join(_PYTHON.findall(page.read_text()))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if _program(page)], ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page: Path, redis_url: str, tmp_path: Path) -> None:
+    program = tmp_path / "page.py"
+    program.write_text(_program(page))
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", program],
+        env=os.environ | {"TASKFLOW_REDIS_URL": redis_url},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    missing = [link for link in _LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+
+    assert not missing
