@@ -129,7 +129,7 @@ async def start_worker(redis_url: str) -> AsyncIterator[StartWorker]:
 
     async def start(app: TaskFlow | Registry, url: str | None = None, **options: Any) -> Worker:
         chosen = {"heartbeat": 0.25, "recover_every": 0.1, "concurrency": 10, "log_tasks": False} | options
-        for name in ("shutdown_timeout", "lease", "heartbeat", "grace", "recover_every"):
+        for name in ("shutdown_timeout", "lease", "heartbeat", "grace", "recover_every", "group_grace"):
             if isinstance(chosen.get(name), int | float):
                 chosen[name] = timedelta(seconds=chosen[name])
         registry = app if isinstance(app, Registry) else app.registry
@@ -157,13 +157,13 @@ async def start_worker(redis_url: str) -> AsyncIterator[StartWorker]:
 
 @pytest.fixture
 def wait_until() -> WaitUntil:
-    """`await wait_until(condition, timeout=5)`: the condition is a function, plain or `async`."""
+    """Give the function that waits until a condition, plain or `async`, is true; it takes a `timeout` in seconds."""
     return waiting.wait_until
 
 
 @pytest.fixture
 def require() -> Callable[[str], str]:
-    """`require(program)`: the program's path; skips where it is missing, fails if TASKFLOW_TEST_REQUIRE=1."""
+    """A function that finds a program of the system: it skips where that is missing, and fails if TASKFLOW_TEST_REQUIRE=1."""
     return servers.require
 
 

@@ -24,7 +24,14 @@ PRINTS = {
         "invoice: 18.0",
         "refused: 'nobody' is no address",
     ],
+    "aggregation.py": ["ada: 3 notes", "grace: 2 notes", "members left: 0"],
     "progress.py": ["progress: 20% importing photo-1.jpg", "done: 100% completed", "completed: b'5' photos"],
+    "scheduled.py": [
+        "heard: heartbeat",
+        "heard: hello Grace",
+        "greeting: @yearly in redis, paused",
+        "heartbeat: @every 1s in code",
+    ],
     "sync_client.py": ["enqueued: 2 tasks", "refused: a task with the id", "enqueued: 100 tasks", "103 lines"],
     "fastapi_app.py": ["accepted: 202", "result: 200 {'words': 6}", "missing: 404"],
 }

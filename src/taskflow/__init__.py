@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from taskflow.app import TaskDefinition, TaskFlow
     from taskflow.broker.inspector import Inspector
     from taskflow.broker.queue import Broker
+    from taskflow.broker.schedule_entry import ScheduleEntry
+    from taskflow.broker.schedules import ScheduleStore
     from taskflow.client import Client, SyncClient
     from taskflow.errors import (
         BrokerUnavailable,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         ResultTimeout,
         Retry,
         RevokeTask,
+        ScheduleNotFound,
         SkipRetry,
         TaskConflict,
         TaskFailed,
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
         TaskIdTaken,
         TaskNotFound,
     )
-    from taskflow.task import Progress, QueueInfo, ServerInfo, Task, TaskInfo, TaskOptions, TaskState
+    from taskflow.scheduler import Scheduler
+    from taskflow.task import GroupInfo, Progress, QueueInfo, ServerInfo, Task, TaskInfo, TaskOptions, TaskState
     from taskflow.worker.context import TaskContext
     from taskflow.worker.registry import Registry
     from taskflow.worker.server import Worker, WorkerOptions
@@ -42,6 +46,7 @@ _HOMES = {
     "BrokerUnavailable": "taskflow.errors",
     "Client": "taskflow.client",
     "DuplicateTask": "taskflow.errors",
+    "GroupInfo": "taskflow.task",
     "Inspector": "taskflow.broker.inspector",
     "InvalidOption": "taskflow.errors",
     "InvalidPayload": "taskflow.errors",
@@ -51,6 +56,10 @@ _HOMES = {
     "ResultTimeout": "taskflow.errors",
     "Retry": "taskflow.errors",
     "RevokeTask": "taskflow.errors",
+    "ScheduleEntry": "taskflow.broker.schedule_entry",
+    "ScheduleNotFound": "taskflow.errors",
+    "ScheduleStore": "taskflow.broker.schedules",
+    "Scheduler": "taskflow.scheduler",
     "ServerInfo": "taskflow.task",
     "SkipRetry": "taskflow.errors",
     "SyncClient": "taskflow.client",
@@ -92,6 +101,7 @@ __all__ = [
     "BrokerUnavailable",
     "Client",
     "DuplicateTask",
+    "GroupInfo",
     "Inspector",
     "InvalidOption",
     "InvalidPayload",
@@ -101,6 +111,10 @@ __all__ = [
     "ResultTimeout",
     "Retry",
     "RevokeTask",
+    "ScheduleEntry",
+    "ScheduleNotFound",
+    "ScheduleStore",
+    "Scheduler",
     "ServerInfo",
     "SkipRetry",
     "SyncClient",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from taskflow.broker.queue import Broker
-from taskflow.broker.schedules import Missed, ScheduleEntry
+from taskflow.broker.schedule_entry import ScheduleEntry
 from taskflow.client import Client, SyncClient
+from taskflow.cron import Missed
 from taskflow.errors import ConfigError
-from taskflow.scheduler import Scheduler
+from taskflow.scheduler import Scheduler, effective_entries
 from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions
+from taskflow.worker.aggregates import AggregateFunction
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Executor, Handler
 from taskflow.worker.registry import Middleware, Registry, Route
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+A = TypeVar("A", bound=AggregateFunction)
 
 
 class TaskDefinition(Generic[P, R]):
@@ -62,9 +65,15 @@ class TaskDefinition(Generic[P, R]):
         """
         return Task(self.type, self._route.handler.payload(*args, **kwargs), self._task_options())
 
-    def task_without_arguments(self) -> Task:
-        """Return the task that stands for a call without arguments. Raises `TypeError` if the function needs some."""
-        return Task(self.type, self._route.handler.payload(), self._task_options())
+    def task_without_arguments(self, *, options: bool = True) -> Task:
+        """Return the task that stands for a call without arguments; with `options` False, with none.
+
+        Raises:
+            TypeError: The function needs arguments.
+
+        """
+        payload = self._route.handler.payload()
+        return Task(self.type, payload, self._task_options()) if options else Task(self.type, payload)
 
     def _task_options(self) -> TaskOptions:
         route = self._route
@@ -103,7 +112,12 @@ class Schedules:
     """The periodic tasks that the code names; a scheduler fires them."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, ScheduleEntry] = {}
+        self._makers: dict[str, Callable[[], ScheduleEntry]] = {}
+
+    @property
+    def entries(self) -> dict[str, ScheduleEntry]:
+        """The entries by id."""
+        return {entry_id: make() for entry_id, make in self._makers.items()}
 
     def add(
         self,
@@ -135,10 +149,14 @@ class Schedules:
         entry = ScheduleEntry.of(
             task, spec, id=id or task.type, timezone=timezone, missed=missed, catch_up=catch_up, jitter=jitter
         )
-        if entry.id in self.entries:
-            raise ConfigError(f"two schedules are called {entry.id!r}; give one of them another id")
-        self.entries[entry.id] = entry
+        self.add_later(entry.id, lambda: entry)
         return entry
+
+    def add_later(self, entry_id: str, make: Callable[[], ScheduleEntry]) -> None:
+        """Add an entry that is made when it is asked for. Raises `ConfigError` if the name is taken."""
+        if entry_id in self._makers:
+            raise ConfigError(f"two schedules are called {entry_id!r}; give one of them another id")
+        self._makers[entry_id] = make
 
 
 class TaskFlow:
@@ -221,6 +239,37 @@ class TaskFlow:
 
         return _Decorator(make)
 
+    @overload
+    def aggregate(self, group: A, /) -> A: ...
+    @overload
+    def aggregate(self, group: str = "*", *, queue: str | None = None) -> Callable[[A], A]: ...
+    def aggregate(self, group: A | str = "*", *, queue: str | None = None) -> A | Callable[[A], A]:
+        """Make a function `aggregate(group: str, tasks: list[Task]) -> Task` the one that makes one task of a group's tasks.
+
+        The tasks come oldest first, each with its type, payload (bytes), headers and id; the task that is returned goes to
+        their queue and takes their place. An exception leaves them in their group; it is logged, and tried again. It runs
+        on the event loop if it is `async def`, else in a thread.
+
+        Args:
+            group: A glob of the groups it serves. Without arguments (`@app.aggregate`), all. Of several functions, the
+                first that was added and serves a group gets it.
+            queue: Serve the groups of this queue only.
+
+        Raises:
+            ConfigError: The function cannot be called so.
+
+        """
+        if not isinstance(group, str):
+            self.registry.aggregates.add(group)
+            return group
+        pattern = group
+
+        def make(function: A) -> A:
+            self.registry.aggregates.add(function, group=pattern, queue=queue)
+            return function
+
+        return make
+
     def schedule(
         self,
         spec: str,
@@ -237,22 +286,31 @@ class TaskFlow:
         """
 
         def make(definition: TaskDefinition[P, R]) -> TaskDefinition[P, R]:
-            self.schedules.add(
-                definition.task_without_arguments(),
-                spec,
-                id=id,
+            entry_of = partial(
+                ScheduleEntry.of,
+                spec=spec,
+                id=id or definition.type,
                 timezone=timezone,
                 missed=missed,
                 catch_up=catch_up,
                 jitter=jitter,
             )
+            # What is wrong is said now. The task's options come from the settings, which are not read at import.
+            checked = entry_of(definition.task_without_arguments(options=False))
+            self.schedules.add_later(checked.id, lambda: entry_of(definition.task_without_arguments()))
             return definition
 
         return make
 
     def scheduler(self, broker: Broker | None = None) -> Scheduler:
-        """Return a scheduler for the app's periodic tasks and those kept in Redis."""
-        return Scheduler(broker or Broker(self.redis_url), self.schedules.entries.values())
+        """Return a scheduler for the app's periodic tasks, those of the settings, and those kept in Redis.
+
+        Args:
+            broker: A broker to share; it stays the caller's to close. Default: one of the scheduler's own.
+
+        """
+        entries = effective_entries(self.schedules.entries, self.settings)
+        return Scheduler(broker or self.redis_url, entries, allow_eviction=self.settings.redis.allow_eviction)
 
     def worker(self, options: WorkerOptions | None = None) -> Worker:
         """Return a worker for the app's handlers; without options it works as the settings say."""

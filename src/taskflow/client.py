@@ -7,10 +7,8 @@ next, one script a queue.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -20,111 +18,18 @@ from taskflow.broker import connection, scripts
 from taskflow.broker.clock import Clock
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.placement import Placed, Placement, enqueue_calls, read_placed
+from taskflow.broker.placing import place
 from taskflow.broker.queue import Broker
 from taskflow.broker.subscriptions import Subscriptions
 from taskflow.errors import BrokerUnavailable, DuplicateTask, ResultTimeout, TaskConflict, TaskFailed, TaskIdTaken
-from taskflow.task import DEFAULT_TIMEOUT, EnqueueOptions, Task, TaskInfo, TaskOptions, TaskState
-from taskflow.wire.keys import ALL_QUEUES, ENDED_CHANNEL, queue_keys
-from taskflow.wire.message import TaskMessage, whole_seconds
-from taskflow.wire.payload import encode_payload
+from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions, TaskState
+from taskflow.wire.keys import ALL_QUEUES, ENDED_CHANNEL
 
 _BATCH = 1000
 """The most placements of one round trip."""
 _PAUSE_BEFORE_REPEAT = 0.05
 _FALLBACK_CHECK = 1.0
 """How often (s) a waiting result is looked up without being called: a Go worker announces no end."""
-
-
-class _Ids:
-    """Random version 4 UUIDs; the random bytes are drawn in bulk, which makes an id three times cheaper."""
-
-    def __init__(self) -> None:
-        self._pool = ""
-        os.register_at_fork(after_in_child=self._forget)
-
-    def _forget(self) -> None:
-        self._pool = ""
-
-    def new(self) -> str:
-        if not self._pool:
-            self._pool = os.urandom(16 * 256).hex()
-        digits, self._pool = self._pool[:32], self._pool[32:]
-        variant = "89ab"[int(digits[16], 16) & 3]
-        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
-
-
-_IDS = _Ids()
-
-
-def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInfo]:
-    """Return how a task is stored at a time (Unix s), and what is then known of it; `once` as in `Placement`.
-
-    Raises:
-        InvalidPayload: The payload has no JSON form.
-
-    """
-    options = task.options
-    payload = encode_payload(task.payload)
-    keys = queue_keys(options.queue)
-    task_id = options.task_id or _IDS.new()
-    timeout = whole_seconds(options.timeout) if options.timeout else 0
-    if not timeout and options.deadline is None:
-        timeout = int(DEFAULT_TIMEOUT.total_seconds())
-    lock = keys.unique(task.type, None if task.payload is None else payload) if options.unique else ""
-    message = TaskMessage(
-        type=task.type,
-        payload=payload,
-        id=task_id,
-        queue=options.queue,
-        retry=options.max_retries,
-        timeout=timeout,
-        deadline=int(options.deadline.timestamp()) if options.deadline else 0,
-        unique_key=lock,
-        retention=whole_seconds(options.retention) if options.retention else 0,
-        group_key=options.group or "",
-        headers=options.headers or None,
-    )
-    due = _due(options, now)
-    placement = Placement(
-        options.queue,
-        task_id,
-        message.SerializeToString(),
-        due,
-        options.group or "",
-        lock,
-        _lock_seconds(options.unique, due, now) if options.unique else 0,
-        once,
-    )
-    info = TaskInfo(
-        id=task_id,
-        queue=options.queue,
-        type=task.type,
-        state=placement.state,
-        payload=payload,
-        max_retries=options.max_retries,
-        timeout=timedelta(seconds=timeout) if timeout else None,
-        deadline=options.deadline,
-        retention=timedelta(seconds=message.retention),
-        group=options.group,
-        headers=options.headers,
-        next_process_at=datetime.fromtimestamp(due, UTC) if due else None,
-    )
-    return placement, info
-
-
-def _due(options: TaskOptions, now: float) -> float | None:
-    if options.process_at is not None:
-        due = options.process_at.timestamp()
-    elif options.process_in:
-        due = now + options.process_in.total_seconds()
-    else:
-        return None
-    return round(due, 6) if due > now else None
-
-
-def _lock_seconds(unique: timedelta, due: float | None, now: float) -> int:
-    until_due = timedelta(seconds=due - now) if due else timedelta(0)
-    return whole_seconds(until_due + unique)
 
 
 def _answer(task: Task, info: TaskInfo, placed: Placed, *, repeated: bool) -> TaskInfo | TaskConflict:

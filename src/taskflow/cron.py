@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from itertools import takewhile
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -24,6 +28,12 @@ _SHORT_FORMS = {
 _ZONE = re.compile(r"(?:CRON_TZ|TZ)=(\S+)\s+(.*)", re.DOTALL)
 _SECOND = timedelta(seconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_SPEC_BYTES = 256
+_FIELDS = 5
+"""A cron expression has so many fields, without that for seconds."""
+
+Missed = Literal["skip", "once", "all"]
+"""What becomes of times at which no scheduler ran: none of them is fired, the last, or all up to a number."""
 
 
 class Spec:
@@ -37,7 +47,7 @@ class Spec:
     An interval is counted from 1970, not from the start of a program: so all replicas of a scheduler agree on its times.
 
     Args:
-        text: The rule.
+        text: The rule, at most 256 bytes.
         timezone: Name of a time zone of the IANA database.
 
     Raises:
@@ -45,46 +55,66 @@ class Spec:
 
     """
 
-    __slots__ = ("_cron", "_every", "_zone", "text")
+    __slots__ = ("_every", "_minutes", "_seconds", "_zone", "text")
 
     def __init__(self, text: str, *, timezone: str | None = None) -> None:
+        if len(text.encode(errors="replace")) > MAX_SPEC_BYTES:
+            raise InvalidOption("spec", f"must be at most {MAX_SPEC_BYTES} bytes")
         self.text = text
         match = _ZONE.fullmatch(text.strip())
         rule = match[2].strip() if match else text.strip()
         self._zone = _zone(match[1] if match else timezone)
         self._every: timedelta | None = None
-        self._cron = ""
+        self._minutes, self._seconds = "", [0]
         if rule.startswith("@every"):
             self._every = _interval(rule)
         else:
-            self._cron = _cron(rule)
+            self._minutes, self._seconds = _cron(rule)
 
     def times(self, after: datetime) -> Iterator[datetime]:
         """Yield the times after a moment, in UTC, without end (a date that never comes yields nothing)."""
-        if self._every is not None:
-            moment = _EPOCH + ((after - _EPOCH) // self._every + 1) * self._every
-            while True:
-                yield moment
-                moment += self._every
-        for moment in CronSim(self._cron, after.astimezone(self._zone)):
-            yield moment.astimezone(UTC)
+        return self._by_interval(after, self._every) if self._every is not None else self._by_clock(after)
 
     def next(self, after: datetime) -> datetime | None:
         """Return the first time after a moment, None if there is none."""
         return next(self.times(after), None)
 
-    def missed(self, after: datetime, until: datetime, *, most: int) -> list[datetime]:
+    def latest(self, after: datetime, until: datetime, *, most: int) -> list[datetime]:
         """Return the last `most` times after one moment and not after another, oldest first."""
-        found: list[datetime] = []
-        if self._every is not None:
-            after = max(after, until - (most + 1) * self._every)  # months of @every 1s are not walked through
-        for moment in self.times(after):
-            if moment > until:
-                break
-            found.append(moment)
-            if len(found) > most:
-                del found[0]
-        return found
+        elapsed = until - after
+        span = timedelta(hours=1)
+        while True:  # from near the end backwards: years of a rule for each second are not walked through
+            span = min(span, elapsed)
+            found = deque(takewhile(lambda moment: moment <= until, self.times(until - span)), maxlen=most)
+            if len(found) == most or span == elapsed:
+                return list(found)
+            span *= 4
+
+    @staticmethod
+    def _by_interval(after: datetime, every: timedelta) -> Iterator[datetime]:
+        moment = _EPOCH + ((after - _EPOCH) // every + 1) * every
+        while True:
+            yield moment
+            moment += every
+
+    def _by_clock(self, after: datetime) -> Iterator[datetime]:
+        """Walk from minute to minute: only there does the library know what becomes of an hour that is lost or comes twice.
+
+        It sees such an hour's second pass as its first, so what it names may lie before `after`.
+        """
+        before = after.replace(second=0, microsecond=0) - _SECOND
+        for minute in CronSim(self._minutes, before.astimezone(self._zone)):
+            start = minute.astimezone(UTC)
+            for second in self._seconds:
+                moment = start + second * _SECOND
+                if moment > after:
+                    yield moment
+
+
+@lru_cache(maxsize=4096)
+def parsed(text: str, timezone: str | None = None) -> Spec:
+    """Return a spec, parsed once. Raises as `Spec` does."""
+    return Spec(text, timezone=timezone)
 
 
 def _zone(name: str | None) -> tzinfo:
@@ -107,12 +137,16 @@ def _interval(rule: str) -> timedelta:
     return interval
 
 
-def _cron(rule: str) -> str:
-    expression = _SHORT_FORMS.get(rule, rule)
+def _cron(rule: str) -> tuple[str, list[int]]:
+    """Return the five fields that name minutes, and the seconds within them."""
+    fields = _SHORT_FORMS.get(rule.lower(), rule).split()
+    seconds = fields.pop(0) if len(fields) == _FIELDS + 1 else "0"
+    if len(fields) == _FIELDS:
+        fields[2], fields[4] = ("*" if field == "?" else field for field in (fields[2], fields[4]))  # as in Go
     try:
-        CronSim(expression, _EPOCH)
+        simulated = CronSim(" ".join([seconds, *fields]), _EPOCH)
     except CronSimError as error:
         raise InvalidOption(
             "spec", f"{rule!r} is no schedule ({error}); use '*/5 * * * *', '@hourly' or '@every 30s'"
         ) from error
-    return expression
+    return " ".join(fields), sorted(simulated.seconds)

@@ -25,6 +25,7 @@ TaskFlowError
 ├── ConfigError              -                        settings that cannot be used
 ├── UnsupportedServer        -                        the Redis server is too old or set up to lose tasks
 ├── MessageInvalid           -                        bytes that are not a task message
+├── AggregateFailed          -                        a group could not be aggregated; its tasks go back into it
 ├── TaskFailed               -                        `client.result`: the task was archived
 └── ResultTimeout            -                        `client.result` waited in vain
 
@@ -339,6 +340,15 @@ class UnsupportedServer(TaskFlowError):
 
 class MessageInvalid(TaskFlowError, ValueError):
     """The bytes are not a task message."""
+
+
+class AggregateFailed(TaskFlowError):
+    """A group's tasks could not be made into one; they go back into the group. The worker logs it."""
+
+    def __init__(self, group: str, reason: str) -> None:
+        super().__init__(f"group {group!r}: {reason}")
+        self.group = group
+        self.reason = reason
 
 
 class TaskFailed(TaskFlowError):

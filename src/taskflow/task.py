@@ -291,6 +291,14 @@ class QueueInfo(Struct, frozen=True, kw_only=True):
         return sum(states)
 
 
+class GroupInfo(Struct, frozen=True, kw_only=True):
+    """A group of a queue: how many tasks wait in it to be aggregated."""
+
+    queue: str
+    name: str
+    size: int
+
+
 class RunningTask(Struct, frozen=True, kw_only=True):
     """A task that a server works on now."""
 

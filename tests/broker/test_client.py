@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import redis
 
 from conftest import WaitUntil
 from support.proxy import Proxy
@@ -48,7 +47,7 @@ def enqueues(data: bytes) -> bool:
 
 
 @pytest.fixture
-async def proxy(redis_url: str, raw: redis.Redis) -> AsyncIterator[Proxy]:
+async def proxy(redis_url: str, raw: Any) -> AsyncIterator[Proxy]:
     for script in (Script("enqueue"),):
         raw.script_load(script.text)
         raw.script_load(script.flagged_text)
@@ -140,7 +139,7 @@ async def test_a_lock_lasts_until_the_due_time_and_its_own_time_after(client: Cl
     ],
 )
 async def test_an_option_that_cannot_be_used_is_named_and_nothing_is_sent(
-    client: Client, raw: redis.Redis, options: Any
+    client: Client, raw: Any, options: Any
 ) -> None:
     (name,) = options
 
@@ -157,14 +156,14 @@ async def test_process_at_and_process_in_exclude_each_other(client: Client) -> N
 
 
 @pytest.mark.parametrize("payload", [object(), {"a": object()}, float])
-async def test_a_payload_without_a_json_form_is_refused(client: Client, raw: redis.Redis, payload: Any) -> None:
+async def test_a_payload_without_a_json_form_is_refused(client: Client, raw: Any, payload: Any) -> None:
     with pytest.raises(InvalidPayload):
         await client.enqueue("t", payload)
 
     assert raw.dbsize() == 0
 
 
-async def test_a_cyclic_payload_is_refused(client: Client, raw: redis.Redis) -> None:
+async def test_a_cyclic_payload_is_refused(client: Client, raw: Any) -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
 
@@ -218,7 +217,7 @@ async def test_many_are_answered_in_order(client: Client) -> None:
     assert await client.enqueue_many([]) == []
 
 
-async def test_calls_at_once_go_out_together(client: Client, store: Store, raw: redis.Redis) -> None:
+async def test_calls_at_once_go_out_together(client: Client, store: Store, raw: Any) -> None:
     await client.enqueue("t")
     raw.config_resetstat()
 
@@ -258,7 +257,7 @@ async def test_a_caller_that_gives_up_does_not_hurt_the_others(client: Client, s
 
 @pytest.mark.parametrize("options", [{}, {"unique": timedelta(minutes=1)}, {"task_id": "mine"}, {"process_in": KEPT}])
 async def test_an_answer_that_was_lost_is_asked_for_again_and_the_task_is_stored_once(
-    proxy: Proxy, raw: redis.Redis, store: Store, options: Any
+    proxy: Proxy, raw: Any, store: Store, options: Any
 ) -> None:
     async with Client(proxy.url) as client:
         await client.enqueue("warm up", queue="other")
@@ -314,10 +313,10 @@ async def test_when_the_second_answer_is_lost_too_the_caller_is_told(proxy: Prox
 # -- results ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_result_is_waited_for(client: Client, broker: Broker, wait_until: WaitUntil, raw: redis.Redis) -> None:
+async def test_a_result_is_waited_for(client: Client, broker: Broker, wait_until: WaitUntil, raw: Any) -> None:
     info = await client.enqueue("t", retention=KEPT)
     waiting = [asyncio.create_task(client.result(info, timeout=5)) for _ in range(3)]
-    await wait_until(lambda: raw.pubsub_numsub(f"taskflow:ended:{info.id}")[0][1] == 1)  # type: ignore[index]
+    await wait_until(lambda: raw.pubsub_numsub(f"taskflow:ended:{info.id}")[0][1] == 1)
     (delivery,) = await take(broker)
     started = asyncio.get_running_loop().time()
     await broker.settle([(delivery, Complete(b'{"n": 1}'))])

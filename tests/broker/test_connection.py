@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ from taskflow.broker.connection import (
     check_safe,
     connect,
     connect_sync,
+    parse_url,
     read_server,
 )
 from taskflow.errors import ConfigError, UnsupportedServer
@@ -33,8 +35,9 @@ PROFILES = (COMMAND, BLOCKING, HEARTBEAT, PUBSUB)
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("make", [connect, connect_sync])
-def test_every_value_of_a_connection_is_ours(make: Any, url: str, profile: Profile) -> None:
-    pool = make(url, profile).connection_pool
+async def test_every_value_of_a_connection_is_ours(make: Any, url: str, profile: Profile) -> None:
+    made = make(url, profile)
+    pool = (await made if inspect.isawaitable(made) else made).connection_pool
     link = pool.make_connection()
 
     assert link.socket_timeout == profile.timeout
@@ -55,10 +58,30 @@ def test_the_profiles_wait_as_the_documentation_says() -> None:
     assert HEARTBEAT.timeout == 2.0
 
 
-@pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", "redis+sentinel://x", ""])
+@pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", "unix+sentinel://x", "redis+shard://x", ""])
 def test_a_url_of_another_scheme_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="redis://, rediss://"):
-        connect(url)
+    with pytest.raises(ConfigError, match=r"use one of redis://, rediss://, unix://"):
+        parse_url(url)
+
+
+def test_the_urls_of_sentinels_and_clusters_are_taken_apart() -> None:
+    sentinel = parse_url("rediss+sentinel://user:p%40ss@one:26380,two/orders/2?sentinel_password=s")
+    cluster = parse_url("redis+cluster://one:7000,[::1]:7001,three")
+
+    assert (sentinel.kind, sentinel.service) == ("sentinel", "orders")
+    assert sentinel.nodes == (("one", 26380), ("two", 26379))
+    expected = {"username": "user", "password": "p@ss", "ssl": True, "db": 2, "sentinel_password": "s"}
+    assert sentinel.options == expected
+    assert (cluster.kind, cluster.nodes) == ("cluster", (("one", 7000), ("::1", 7001), ("three", 6379)))
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [("redis+sentinel://one:26379", "name the service"), ("redis+cluster://one:port", "no host:port")],
+)
+def test_a_url_that_lacks_something_says_what(url: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        parse_url(url)
 
 
 async def test_the_server_tells_what_it_is(broker: Broker) -> None:

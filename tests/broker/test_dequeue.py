@@ -109,7 +109,7 @@ async def test_an_id_that_is_no_text_is_leased_under_its_own_bytes(broker: Broke
 
 async def test_a_mark_to_stop_comes_along(broker: Broker, store: Store) -> None:
     await enqueue(broker, placement("a"), placement("b"))
-    store.client.hset(store.key("t:b"), "cancelled", 1)
+    store.client.hset(store.key("t:b"), "stop", 1)
 
     assert [one.cancelled for one in await take(broker)] == [False, True]
 

@@ -17,7 +17,7 @@ from support.store import Store, snapshot
 from support.tasks import enqueue, placement, take, taken
 from taskflow import Broker, BrokerUnavailable, Client, Inspector, SyncClient, TaskFlowError
 from taskflow.broker import connection, scripts
-from taskflow.broker.delivery import Complete, Done, Requeue, Retry, Settled
+from taskflow.broker.delivery import Complete, Done, Outcome, Requeue, Retry, Settled
 from taskflow.broker.embedded import EmbeddedServer
 from taskflow.broker.scripts import Call, Script
 
@@ -105,9 +105,12 @@ def test_the_blocking_runner_teaches_too(redis_url: str, store: Store) -> None:
 
 async def test_what_the_server_refuses_is_an_error_in_its_place(broker: Broker, store: Store) -> None:
     store.client.set(store.key("active"), "another kind")
-    good, bad = Call(Script("orphans"), ("x{q}", "y{q}"), ["p"]), Call(Script("orphans"), (store.key("active"), "y"), ["p"])
+    good, bad = (
+        Call(Script("orphans"), ("x{q}", "y{q}"), ["p"]),
+        Call(Script("orphans"), (store.key("active"), "y"), ["p"]),
+    )
 
-    with pytest.raises(TaskFlowError, match="Redis refused a command: .*kind of value") as caught:
+    with pytest.raises(TaskFlowError, match=r"Redis refused a command: .*kind of value") as caught:
         await broker.run([good, bad, good])
 
     assert not isinstance(caught.value, BrokerUnavailable)
@@ -239,9 +242,7 @@ async def test_with_memory_full_enqueue_is_refused_and_writes_nothing(
     await broker.close()
 
 
-def test_with_memory_full_the_blocking_client_says_unavailable(
-    small_server: EmbeddedServer, full: redis.Redis
-) -> None:
+def test_with_memory_full_the_blocking_client_says_unavailable(small_server: EmbeddedServer, full: redis.Redis) -> None:
     with SyncClient(small_server.url) as client:
         client.enqueue("t")
         fill(full)
@@ -262,7 +263,7 @@ async def test_with_memory_full_the_queues_still_drain(small_server: EmbeddedSer
     deliveries = {one.id: one for one in await take(broker, 10, owner="s:1")}
     assert sorted(deliveries) == sorted(names)
     assert await broker.extend(list(deliveries.values())) == [True] * 5
-    outcomes = [Done(), Complete(b"1"), Retry(clock.now() + 1.5, "no"), Requeue()]
+    outcomes: list[Outcome] = [Done(), Complete(b"1"), Retry(clock.now() + 1.5, "no"), Requeue()]
     answers = await broker.settle(list(zip([deliveries[name] for name in names[:4]], outcomes, strict=True)))
     assert answers == [Settled.SETTLED] * 4
     assert await broker.reclaim(["default"], owner="s:1") == 1

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import redis
 
 from conftest import WaitUntil
 from support.proxy import Proxy
@@ -22,12 +21,12 @@ async def subscriptions(redis_url: str) -> AsyncIterator[Subscriptions]:
     await subscriptions.close()
 
 
-def connections(raw: redis.Redis) -> list[dict[str, Any]]:
+def connections(raw: Any) -> list[dict[str, Any]]:
     clients: Any = raw.client_list()
     return [client for client in clients if client["name"] == "taskflow-pubsub"]
 
 
-def subscribers(raw: redis.Redis, *channels: str) -> list[int]:
+def subscribers(raw: Any, *channels: str) -> list[int]:
     counts: Any = raw.pubsub_numsub(*channels)
     return [count for _, count in counts]
 
@@ -41,7 +40,7 @@ async def hear(listener: Listener, count: int = 1) -> list[bytes]:
     return heard
 
 
-async def test_a_listener_hears_its_channels_and_no_others(subscriptions: Subscriptions, raw: redis.Redis) -> None:
+async def test_a_listener_hears_its_channels_and_no_others(subscriptions: Subscriptions, raw: Any) -> None:
     async with subscriptions.listen("a", "b") as both, subscriptions.listen("b") as one:
         for channel in ("a", "b", "c"):
             raw.publish(channel, f"to {channel}")
@@ -51,14 +50,14 @@ async def test_a_listener_hears_its_channels_and_no_others(subscriptions: Subscr
         assert await one.wait(0.01) == []
 
 
-async def test_one_connection_serves_all_listeners(subscriptions: Subscriptions, raw: redis.Redis) -> None:
+async def test_one_connection_serves_all_listeners(subscriptions: Subscriptions, raw: Any) -> None:
     async with subscriptions.listen("a"), subscriptions.listen("b"), subscriptions.listen("a"):
         assert len(connections(raw)) == 1
         assert subscribers(raw, "a", "b") == [1, 1]
 
 
 async def test_a_channel_without_listeners_is_left(
-    subscriptions: Subscriptions, raw: redis.Redis, wait_until: WaitUntil
+    subscriptions: Subscriptions, raw: Any, wait_until: WaitUntil
 ) -> None:
     async with subscriptions.listen("a"):
         async with subscriptions.listen("a", "b"):
@@ -71,9 +70,7 @@ async def test_a_channel_without_listeners_is_left(
         assert await hear(again) == [b"hello"]
 
 
-async def test_a_killed_connection_comes_back_and_wakes_the_listeners(
-    subscriptions: Subscriptions, raw: redis.Redis
-) -> None:
+async def test_a_killed_connection_comes_back_and_wakes_the_listeners(subscriptions: Subscriptions, raw: Any) -> None:
     async with subscriptions.listen("a") as first, subscriptions.listen("b") as second:
         raw.execute_command("CLIENT", "KILL", "ID", connections(raw)[0]["id"])
 
@@ -87,7 +84,7 @@ async def test_a_killed_connection_comes_back_and_wakes_the_listeners(
         assert len(connections(raw)) == 1
 
 
-async def test_who_began_to_listen_during_an_outage_hears_afterwards(redis_url: str, raw: redis.Redis) -> None:
+async def test_who_began_to_listen_during_an_outage_hears_afterwards(redis_url: str, raw: Any) -> None:
     async with Proxy(redis_url) as proxy:
         subscriptions = Subscriptions(proxy.url)
         async with subscriptions.listen("a") as before:
@@ -103,7 +100,7 @@ async def test_who_began_to_listen_during_an_outage_hears_afterwards(redis_url: 
         await subscriptions.close()
 
 
-async def test_an_outage_at_the_first_listener(redis_url: str, raw: redis.Redis) -> None:
+async def test_an_outage_at_the_first_listener(redis_url: str, raw: Any) -> None:
     async with Proxy(redis_url) as proxy:
         proxy.cut()
         subscriptions = Subscriptions(proxy.url)

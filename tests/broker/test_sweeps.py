@@ -106,12 +106,14 @@ async def test_a_cancelled_task_is_archived_instead_and_frees_its_lock(
 ) -> None:
     """Its mark was set while it ran; a Go worker, which does not know the mark, put it into retry."""
     await enqueue(broker, placement("a", lock=LOCK, due=clock.now() + 5))
-    store.client.hset(store.key("t:a"), "cancelled", 1)
+    store.client.hset(store.key("t:a"), "stop", 1)
     clock.advance(7)
 
     await broker.forward(["default"])
 
     assert store.state("a") == "archived"
+    assert store.hash("a")["cancelled"] == b"1"
+    assert "stop" not in store.hash("a")
     assert store.scores("archived") == pytest.approx({"a": clock.now()}, abs=2)
     assert store.client.exists(LOCK) == 0
 

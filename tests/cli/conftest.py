@@ -15,9 +15,9 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
-from support.waiting import wait_until_sync
 from typer.testing import CliRunner
 
+from support.waiting import wait_until_sync
 from taskflow.cli.program import program, with_global_options_first
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+
 from cli.conftest import Running, Start, descendants, http, lives
 from support.servers import skip
 from support.waiting import wait_until_sync
-
 from taskflow.broker.embedded import INSTALL_HINT, find_server
 
 ANY_PORT = {"TASKFLOW_SERVER_WORKER_HEALTH_PORT": "0"}

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli.conftest import Run
 
+from cli.conftest import Run
 from taskflow.cli.target import load_target
 from taskflow.errors import ConfigError
 

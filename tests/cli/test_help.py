@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import typer
-from cli.conftest import Run, environment
 
+from cli.conftest import Run, environment
 from taskflow.cli.program import program, with_global_options_first
 
 HEAVY = {"asyncio", "litestar", "pydantic", "redis", "rich", "structlog", "uvicorn", "yaml"}
@@ -43,9 +43,20 @@ def test_these_are_the_commands() -> None:
         "config show",
         "dev",
         "enqueue",
+        "groups ls",
         "queues ls",
         "queues pause",
         "queues resume",
+        "scheduler",
+        "schedules add",
+        "schedules events",
+        "schedules ls",
+        "schedules next",
+        "schedules pause",
+        "schedules resume",
+        "schedules rm",
+        "schedules run",
+        "schedules show",
         "servers ls",
         "tasks cancel",
         "tasks delete",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cli.conftest import Finished, Run, Running, Start, command, environment
 
 DEMO = "taskflow.worker.handlers.demo:app"

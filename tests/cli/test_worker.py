@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from cli.conftest import Run, Start, descendants, http, lives
 from support.waiting import wait_until_sync
 

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -31,7 +31,7 @@ async def test_workers_killed_at_random_lose_nothing(
     """Fault 1: two workers, 2,000 tasks, a `kill -9` every half second."""
     tasks = [Task("work", {"seconds": 0.005}, TaskOptions(task_id=f"{n}", retention=KEPT)) for n in range(2000)]
     assert all(isinstance(answer, TaskInfo) for answer in await client.enqueue_many(tasks))
-    options = {"lease": 1.0, "heartbeat": 0.25, "grace": 0.5, "concurrency": 8}
+    options: dict[str, Any] = {"lease": 1.0, "heartbeat": 0.25, "grace": 0.5, "concurrency": 8}
     workers.start(**options)
     workers.start(**options)
     await wait_until(lambda: len(workers.runs()) > 50, 20)
@@ -60,7 +60,9 @@ async def test_workers_killed_at_random_lose_nothing(
 
 
 @pytest.mark.parametrize(
-    ("step", "runs"), [("fetched", 1), ("run", 1), ("settle", 2), ("settled", 1)], ids=["fetched", "run", "settle", "settled"]
+    ("step", "runs"),
+    [("fetched", 1), ("run", 1), ("settle", 2), ("settled", 1)],
+    ids=["fetched", "run", "settle", "settled"],
 )
 async def test_a_death_at_each_step(
     client: Client, workers: Workers, store: Store, raw: redis.Redis, wait_until: WaitUntil, step: str, runs: int
@@ -83,10 +85,10 @@ async def test_a_death_at_each_step(
 async def test_a_handler_that_kills_its_worker_is_given_up_after_the_third_death(
     client: Client, inspector: Inspector, workers: Workers, store: Store, raw: redis.Redis, wait_until: WaitUntil
 ) -> None:
-    """Fault 12; the tasks beside it are all done."""
+    """Fault 12. One slot, so that no other task dies with it; those behind it are all done."""
     poison = await client.enqueue("die")
     others = await client.enqueue_many([Task("work", {}, TaskOptions(retention=KEPT))] * 20)
-    options = {"lease": 0.5, "heartbeat": 0.2, "grace": 0.2, "recover_every": 0.1}
+    options: dict[str, Any] = {"lease": 0.5, "heartbeat": 0.2, "grace": 0.2, "recover_every": 0.1, "concurrency": 1}
     until = time.monotonic() + 40
     while store.state(poison.id) != "archived":
         assert time.monotonic() < until

@@ -14,5 +14,5 @@ class MovableClock(Clock):
         """Let time pass."""
         self.offset += seconds
 
-    def synchronise(self, reply: tuple[int, int], *, asked_at: float, answered_at: float) -> None:
+    def synchronise(self, server_time: float, *, asked_at: float, answered_at: float) -> None:
         """Stay where the test has put it."""

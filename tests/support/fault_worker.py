@@ -56,7 +56,7 @@ def die_at(step: str) -> None:
 
     exchange = Broker.exchange
     if step == "run":
-        Executor.start = end  # type: ignore[method-assign, assignment]
+        Executor.start = end  # type: ignore[method-assign]
         return
 
     async def exchange_then_die(self: Broker, outcomes: Any, wants: Any, *, owner: str) -> Any:
@@ -67,7 +67,7 @@ def die_at(step: str) -> None:
             end()
         return answer
 
-    Broker.exchange = exchange_then_die  # type: ignore[method-assign, assignment]
+    Broker.exchange = exchange_then_die  # type: ignore[method-assign]
 
 
 def main(url: str, log: str, *settings: str) -> None:

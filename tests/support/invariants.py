@@ -98,7 +98,7 @@ def _due_times(store: Store) -> list[str]:
 
 
 def _locks(store: Store, hashes: dict[str, dict[str, bytes]]) -> list[str]:
-    """A lock is held by a live task that knows it. (A live task may have outlived its lock: the user chose its TTL.)"""
+    """A lock is held by a live task that knows it. A live task may have outlived its lock, as the user chose its TTL."""
     wrong = []
     for key in store.client.scan_iter(match=_literal(store.key("unique:")) + "*", count=1000):
         holder = hashes.get(store.client.get(key).decode(errors="replace"))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-async def wait_until(condition: Callable[[], object | Awaitable[object]], timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the failure names the condition, which a cancelled caller could not
+async def wait_until(condition: Callable[[], object | Awaitable[object]], timeout: float = 5.0) -> None:
     """Wait until a condition, plain or `async`, is true; fail after `timeout` seconds."""
     until = time.monotonic() + timeout
     while True:

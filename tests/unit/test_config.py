@@ -137,13 +137,16 @@ def test_sizes_are_read_from_text(text: str, size: int) -> None:
         ("zzz: 5", "zzz is not a setting"),
         ("true: 5", "True is not a setting"),
         ("server: 5", "server must hold settings: http, worker"),
-        ("[1]", "the file must hold settings: app, server, redis, queues, tasks, api, logging, progress"),
+        ("[1]", "the file must hold settings: app, server, redis, queues, tasks, api, logging, progress, schedules"),
         ("server: {http: {port: x}}", "server.http.port: must be a valid integer, unable to parse string as an integer (got 'x')"),
         ("server: {http: {port: 65536}}", "server.http.port: must be less than or equal to 65535 (got 65536)"),
         ("server: {worker: {lease: 30}}", 'server.worker.lease: must be a duration with its unit, such as "30s" (got 30)'),
         ("tasks: {timeout: 0s}", "tasks.timeout: must be more than 0s (got '0s')"),
         ("server: {worker: {queues: {a b: 1}}}", "server.worker.queues: must hold no braces, spaces or control characters: 'a b' (got {'a b': 1})"),
         ("server: {worker: {queues: {a: 0}}}", "server.worker.queues.a: must be greater than or equal to 1 (got 0)"),
+        ("schedules: {a: {spec: '@daily', type: t, spce: 3}}", "schedules.a.spce: is not a setting (got 3)"),
+        ("schedules: {a: {spec: '@daily'}}", "schedules.a.type: is missing (got {'spec': '@daily'})"),
+        ("schedules: {a: {spec: '@daily', type: t, jitter: 5}}", 'schedules.a.jitter: must be a duration with its unit, such as "30s" (got 5)'),
         ("redis: {addr: localhost}", "redis.addr: must be host:port, such as 127.0.0.1:6379, or the path of a unix socket (got 'localhost')"),
     ],
 )  # fmt: skip
@@ -292,3 +295,34 @@ def test_threads_follow_the_concurrency_up_to_a_limit(concurrency: int, threads:
 )
 def test_passwords_in_urls_are_masked(text: str, masked: str) -> None:
     assert mask_url(text) == masked
+
+
+def test_periodic_tasks_come_from_the_file_or_as_json_from_the_environment(tmp_path: Path) -> None:
+    text = "schedules: {nightly: {spec: '0 3 * * *', type: report, timezone: Europe/Berlin, payload: {days: 1}, jitter: 30s}}"
+    (tmp_path / "taskflow.yaml").write_text(text)
+    nightly = load_settings(tmp_path / "taskflow.yaml", environ={}).schedules["nightly"]
+    assert (nightly.payload, nightly.jitter, nightly.queue) == ({"days": 1}, timedelta(seconds=30), None)
+
+    settings = load_settings(environ={"TASKFLOW_SCHEDULES": '{"tick": {"spec": "@every 5s", "type": "tick"}}'})
+    assert settings.schedules["tick"].missed == "skip"
+    assert next(setting.value for setting in describe(settings) if setting.name == "schedules") == "tick"
+
+
+@pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        ("spec: 61 * * * *, type: t", "minute"),
+        ("spec: '@daily', type: t, timezone: Mars/Olympus", "time zone"),
+        ("spec: '@daily', type: ' '", "type"),
+        ("spec: '@daily', type: t, unique: 10ms", "unique"),
+        ("spec: '@daily', type: t, queue: a b", "queue"),
+        ("spec: '@daily', type: t, missed: some", "missed"),
+    ],
+)
+def test_a_periodic_task_that_cannot_be_used_is_refused_with_its_name(
+    tmp_path: Path, section: str, reason: str
+) -> None:
+    (tmp_path / "taskflow.yaml").write_text(f"schedules: {{nightly: {{{section}}}}}")
+
+    with pytest.raises(ConfigError, match=rf"schedules\.nightly.*{reason}"):
+        load_settings(tmp_path / "taskflow.yaml", environ={})

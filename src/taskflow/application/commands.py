@@ -8,6 +8,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from taskflow.cron import Missed
+
 
 class CreateTask(Struct, frozen=True, kw_only=True):
     """Create a task.
@@ -56,3 +58,33 @@ class CancelTask(Struct, frozen=True):
 
     task_id: str
     queue: str | None = None
+
+
+class PutSchedule(Struct, frozen=True, kw_only=True):
+    """Keep a periodic task in Redis.
+
+    Attributes:
+        id: Its name, 1 to 128 bytes.
+        spec: When: `*/5 * * * *`, `@hourly`, `@every 30s`, `CRON_TZ=Europe/Berlin 0 9 * * *`.
+        timezone: Time zone of the spec, unless the spec names one. Default UTC.
+        type, payload, queue, max_retries, timeout, unique, metadata, retention: Of each task, as in `CreateTask`.
+        missed: What becomes of times at which no scheduler ran: `skip`, `once` (the last) or `all` up to `catch_up`.
+        catch_up: How many missed times `all` makes up for at most.
+        jitter: Each task falls due up to this much later, at random.
+
+    """
+
+    id: str
+    spec: str
+    type: str
+    payload: Any = None
+    timezone: str | None = None
+    queue: str | None = None
+    max_retries: int | None = None
+    timeout: timedelta | None = None
+    unique: timedelta | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    retention: timedelta | None = None
+    missed: Missed = "skip"
+    catch_up: int = 100
+    jitter: timedelta = timedelta(0)

@@ -13,6 +13,7 @@ from taskflow.application.commands import CancelTask, CreateTask, DeleteTask
 from taskflow.application.known_types import KnownType, KnownTypes, decode_payload
 from taskflow.application.progress import TaskProgress
 from taskflow.application.queries import MAX_PAGE_SIZE, GetTask, ListTasks, TaskPage
+from taskflow.application.schedules import ScheduleService
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.progress import ProgressStream
@@ -28,6 +29,7 @@ from taskflow.errors import (
     TaskFlowError,
 )
 from taskflow.task import (
+    GroupInfo,
     QueueInfo,
     ServerInfo,
     Task,
@@ -68,6 +70,7 @@ class TaskService:
         self._catalog = TaskCatalog(broker)
         self._known_types = KnownTypes(self._catalog, allowed=settings.api.allow_types)
         self._subscriptions = Subscriptions(broker.url)
+        self.schedules = ScheduleService(client, settings=settings, make_task=self._task)
         self.progress = TaskProgress(ProgressStream(broker), self._inspector, self._subscriptions)
 
     @classmethod
@@ -265,6 +268,11 @@ class TaskService:
         for queue in queues or ():
             check_queue(queue)
         return await self._inspector.queue_infos(queues)
+
+    async def groups(self, queue: str) -> builtins.list[GroupInfo]:
+        """Return the groups of a queue with their sizes. Raises `QueueNotFound`."""
+        check_queue(queue)
+        return await self._inspector.groups(queue)
 
     async def pause(self, queue: str) -> None:
         """Stop workers from taking tasks of a queue; what runs goes on. Raises `QueueNotFound`."""

@@ -6,11 +6,14 @@ safe to repeat is repeated by its caller.
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
 import redis.asyncio
+import redis.asyncio.cluster
+import redis.cluster
 from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -56,27 +59,125 @@ class Server(Struct, frozen=True):
         return self.name == "valkey" or self.version >= FLAGS_SINCE
 
 
-def check_url(url: str) -> str:
-    """Return the URL if it can be used.
+class Address(Struct, frozen=True):
+    """A URL taken apart: `nodes` are the sentinels or the cluster's first nodes, `service` is the primary's name there."""
+
+    kind: Literal["single", "sentinel", "cluster"]
+    url: str
+    nodes: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    options: Mapping[str, Any] = {}
+
+
+def parse_url(url: str) -> Address:
+    """Return a URL taken apart.
+
+    `redis://`, `rediss://` (TLS) and `unix://` name one server. `redis+sentinel://host:26379,host:26379/service/0` names
+    sentinels, `redis+cluster://host:7000,host:7001` nodes of a cluster; with `rediss+` before the `+` over TLS. User and
+    password before the hosts are those of the data nodes; `?sentinel_password=` is the sentinels' own.
 
     Raises:
-        ConfigError: Its scheme is none of redis://, rediss:// (TLS) and unix://.
+        ConfigError: It cannot be used.
 
     """
     scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES:
-        raise ConfigError(f"redis.url: scheme {scheme!r} is not supported; use redis://, rediss:// (TLS) or unix://")
-    return url
+    base, _, kind = scheme.partition("+")
+    if base not in SCHEMES or kind not in {"", "sentinel", "cluster"} or (kind and base == "unix"):
+        known = ", ".join(f"{name}://" for name in (*SCHEMES, "redis+sentinel", "redis+cluster"))
+        raise ConfigError(f"redis.url: scheme {scheme!r} is not supported; use one of {known}")
+    if not kind:
+        return Address("single", url)
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    options: dict[str, Any] = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    options |= {"username": unquote(user) or None, "password": unquote(password) or None}
+    if base == "rediss":
+        options["ssl"] = True
+    nodes = tuple(_host_and_port(host, default=26379 if kind == "sentinel" else 6379) for host in hosts.split(","))
+    if kind == "cluster":
+        return Address("cluster", url, nodes, options=options)
+    service, _, db = parts.path.strip("/").partition("/")
+    if not service:
+        raise ConfigError("redis.url: name the service: redis+sentinel://host:26379/SERVICE")
+    return Address("sentinel", url, nodes, service, options | {"db": int(db or 0)})
 
 
-def connect(url: str, profile: Profile = COMMAND) -> redis.asyncio.Redis:
-    """Return an asyncio client; it connects when first used. Raises `ConfigError` for a URL that cannot be used."""
-    return redis.asyncio.Redis.from_url(check_url(url), **_options(url, profile))
+def _host_and_port(text: str, *, default: int) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = text, str(default)
+    if not host or not port.isdecimal():
+        raise ConfigError(f"redis.url: {text!r} is no host:port")
+    return host.strip("[]"), int(port)
 
 
-def connect_sync(url: str, profile: Profile = COMMAND) -> redis.Redis:
-    """Return a blocking client; it connects when first used. Raises `ConfigError` for a URL that cannot be used."""
-    return redis.Redis.from_url(check_url(url), **_options(url, profile))
+SyncRedis = redis.Redis | redis.RedisCluster
+
+
+async def connect(url: str, profile: Profile = COMMAND) -> redis.asyncio.Redis:
+    """Return a client for one server; it connects when first used.
+
+    Sentinels are asked for the primary. Of a cluster it is one of the primaries: what is published anywhere is heard there.
+
+    Raises:
+        ConfigError: The URL cannot be used.
+        redis.RedisError: Neither a sentinel nor a node of the cluster knows a primary.
+
+    """
+    address = parse_url(url)
+    options = _options(url, profile)
+    if address.kind == "single":
+        return redis.asyncio.Redis.from_url(url, **options)
+    if address.kind == "sentinel":
+        sentinel, options = _sentinel_options(address, options)
+        host, port = await _primary(address, sentinel)
+        return redis.asyncio.Redis(host=host, port=port, **options)
+    async with connect_cluster(url, profile) as cluster:
+        node = cluster.get_random_primary_node()
+        pool = redis.asyncio.ConnectionPool(connection_class=node.connection_class, **node.connection_kwargs)
+        return redis.asyncio.Redis.from_pool(pool)
+
+
+async def _primary(address: Address, options: dict[str, Any]) -> tuple[str, int]:
+    """Ask the sentinels where the primary is."""
+    finder: Any = redis.asyncio.Sentinel(address.nodes, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+    try:
+        host, port = await finder.discover_master(address.service)
+    finally:
+        for sentinel in finder.sentinels:
+            await sentinel.aclose()
+    return host, port
+
+
+async def open_connection(url: str, profile: Profile) -> Any:
+    """Return an open connection of the library's to one server. Raises as `connect` does."""
+    client = await connect(url, profile)
+    connection: Any = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    await connection.connect()
+    return connection
+
+
+def connect_cluster(url: str, profile: Profile) -> redis.asyncio.RedisCluster:
+    """Return a client for a cluster, which knows its topology once it is initialised."""
+    address = parse_url(url)
+    nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.nodes]
+    return redis.asyncio.RedisCluster(startup_nodes=nodes, **_cluster_options(address, _options(url, profile)))
+
+
+def connect_sync(url: str, profile: Profile = COMMAND) -> SyncRedis:
+    """Return a blocking client; one for a cluster connects at once. Raises `ConfigError` for a URL that cannot be used."""
+    address = parse_url(url)
+    options = _options(url, profile)
+    if address.kind == "single":
+        return redis.Redis.from_url(url, **options)
+    if address.kind == "sentinel":
+        sentinel, options = _sentinel_options(address, options)
+        finder: Any = redis.Sentinel(list(address.nodes), sentinel_kwargs=sentinel)  # type: ignore[no-untyped-call]
+        client: redis.Redis = finder.master_for(address.service, **options)
+        return client
+    nodes = [redis.cluster.ClusterNode(host, port) for host, port in address.nodes]  # type: ignore[no-untyped-call]
+    return redis.RedisCluster(startup_nodes=nodes, **_cluster_options(address, options))
 
 
 def _options(url: str, profile: Profile) -> dict[str, Any]:
@@ -92,6 +193,19 @@ def _options(url: str, profile: Profile) -> dict[str, Any]:
         "decode_responses": False,
         "protocol": 2,
     }
+
+
+def _sentinel_options(address: Address, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of the connections to the sentinels, and of those to the primary."""
+    own = dict(address.options)
+    sentinel = {"password": own.pop("sentinel_password", None), "username": own.pop("sentinel_username", None)}
+    common = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol")}
+    return {**common, **sentinel}, {**options, **own}
+
+
+def _cluster_options(address: Address, options: dict[str, Any]) -> dict[str, Any]:
+    chosen = {name: value for name, value in options.items() if name != "retry_on_error"}
+    return {**chosen, "require_full_coverage": False, **address.options}
 
 
 def read_server(reply: bytes) -> Server:

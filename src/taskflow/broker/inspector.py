@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskflow.broker.delivery import read_attempts
+from taskflow.broker.groups import Groups
 from taskflow.broker.queue import Broker
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import MessageInvalid, QueueNotFound, TaskActive, TaskFinished, TaskNotFound
-from taskflow.task import QueueInfo, ServerInfo, TaskInfo, TaskState, check_queue
+from taskflow.task import GroupInfo, QueueInfo, ServerInfo, TaskInfo, TaskState, check_queue
 from taskflow.wire import message as wire
 from taskflow.wire.keys import (
     ALL_QUEUES,
@@ -91,6 +92,11 @@ class Inspector:
         """Let workers take tasks of a queue again. Raises `QueueNotFound`."""
         await self._check_exists(queue)
         await self._broker.execute(("DEL", queue_keys(queue).paused))
+
+    async def groups(self, queue: str) -> list[GroupInfo]:
+        """Return the groups of a queue with their sizes, by name. Raises `QueueNotFound`."""
+        await self._check_exists(queue)
+        return await Groups(self._broker).infos(queue)
 
     async def _check_exists(self, queue: str) -> None:
         if not (await self._broker.execute(("SISMEMBER", ALL_QUEUES, queue)))[0]:

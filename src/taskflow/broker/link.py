@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import hiredis
-import redis.asyncio
 from redis.exceptions import ResponseError
 
 from taskflow.errors import BrokerUnavailable
@@ -82,13 +81,13 @@ class Link:
     """Runs commands on a connection of its own, which is opened when first needed and again after each loss.
 
     Args:
-        client: The library's client, which knows how to connect.
+        open_connection: Opens a connection of the library's, which knows how to connect.
         timeout: How long (s) replies may take.
 
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, timeout: float) -> None:
-        self._client = client
+    def __init__(self, open_connection: Callable[[], Awaitable[Any]], *, timeout: float) -> None:
+        self._open_connection = open_connection
         self._timeout = timeout
         self._connection: Any = None
         self._protocol: _Protocol | None = None
@@ -114,9 +113,12 @@ class Link:
         timer = loop.call_later(self._timeout, self._time_out, protocol, done)
         try:
             protocol.send(b"".join(map(hiredis.pack_command, commands)), len(commands), done)
-            return await done
+            replies = await done
         finally:
             timer.cancel()
+        if any(isinstance(reply, ResponseError) and str(reply).startswith("READONLY") for reply in replies):
+            protocol.abort()  # the primary has become a replica: the next exchange asks anew who is primary
+        return replies
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> _Protocol:
         if self._loop is not loop:  # a script may call asyncio.run more than once; what the first run left is dead
@@ -126,9 +128,7 @@ class Link:
         async with self._opening:
             if self._protocol is None or self._protocol.closed:
                 await self.close()
-                connection: Any = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-                await connection.connect()
-                self._connection = connection
+                self._connection = connection = await self._open_connection()
                 self._protocol = _Protocol(connection._writer.transport)  # noqa: SLF001 - the library has no door to it
             return self._protocol
 
@@ -137,6 +137,10 @@ class Link:
         if not done.done():
             done.set_exception(BrokerUnavailable("Redis did not answer in time"))
             protocol.abort()  # replies that come later must not be taken for others
+
+    async def load(self, text: str) -> None:
+        """Teach a script to the server."""
+        await self.exchange([("SCRIPT", "LOAD", text)])
 
     async def close(self) -> None:
         """Close the connection; the next exchange opens another."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import redis.asyncio
 from msgspec import Struct
 
 from taskflow.broker import connection, scripts
 from taskflow.broker.clock import Clock
+from taskflow.broker.cluster import ClusterLink
 from taskflow.broker.connection import COMMAND, Profile, Server
 from taskflow.broker.delivery import (
     Delivery,
@@ -23,7 +24,7 @@ from taskflow.broker.delivery import (
 from taskflow.broker.link import Link
 from taskflow.broker.placement import CHUNK, Placed, Placement, enqueue_calls, read_placed
 from taskflow.broker.scripts import Call, Script
-from taskflow.errors import TaskFlowError
+from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.task import RunningTask, ServerInfo
 from taskflow.wire import message as wire
 from taskflow.wire.keys import ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, queue_keys, server_key, workers_key
@@ -87,9 +88,8 @@ class Broker:
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.url = url
-        self.client: redis.asyncio.Redis = connection.connect(url, profile)
         self.clock = clock or Clock()
-        self._link = Link(self.client, timeout=profile.timeout)
+        self._link = _link(url, profile)
         self.lease_seconds = lease_seconds
         self.server: Server | None = None
         self._known_queues: set[str] = set()
@@ -111,7 +111,6 @@ class Broker:
     async def close(self) -> None:
         """Close the connections."""
         await self._link.close()
-        await self.client.aclose()
 
     async def synchronise(self) -> None:
         """Set the clock by the server's."""
@@ -121,7 +120,11 @@ class Broker:
 
     async def execute(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Run plain commands in one round trip; return their replies as Redis has them. Raises `TaskFlowError` too."""
-        return await scripts.execute(self._link, commands)
+        try:
+            return await scripts.execute(self._link, commands)
+        except BrokerUnavailable:
+            self._known_queues.clear()  # after a failover, what was written last may be gone
+            raise
 
     async def run(self, calls: Sequence[Call]) -> list[Any]:
         """Run calls of scripts in one round trip; return their replies. Raises `TaskFlowError` if one is refused."""
@@ -129,7 +132,11 @@ class Broker:
 
     async def _run(self, calls: Sequence[Call]) -> list[Any]:
         server = self.server or await self.open()
-        return await scripts.run(self._link, calls, flags=server.understands_flags)
+        try:
+            return await scripts.run(self._link, calls, flags=server.understands_flags)
+        except BrokerUnavailable:
+            self._known_queues.clear()
+            raise
 
     # -- enqueue ------------------------------------------------------------------------------------------------------
 
@@ -329,9 +336,16 @@ class Broker:
     async def cancelled(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """Return for each running task whether it carries the mark of a cancellation."""
         commands = [
-            ("HEXISTS", queue_keys(delivery.queue).task_prefix.encode() + delivery.raw_id, "cancelled")
+            ("HEXISTS", queue_keys(delivery.queue).task_prefix.encode() + delivery.raw_id, "stop")
             for delivery in deliveries
         ]
         with scripts.redis_errors():
             marks = await self._link.exchange(commands)
         return [mark == 1 for mark in marks]  # an error is no mark: somebody put another kind of value under the key
+
+
+def _link(url: str, profile: Profile) -> Link | ClusterLink:
+    """Return connections that open when first used. Raises `ConfigError` for a URL that cannot be used."""
+    if connection.parse_url(url).kind == "cluster":
+        return ClusterLink(connection.connect_cluster(url, profile), timeout=profile.timeout)
+    return Link(partial(connection.open_connection, url, profile), timeout=profile.timeout)

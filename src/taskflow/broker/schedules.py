@@ -2,277 +2,274 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any
 
 import msgspec
-from google.protobuf.timestamp_pb2 import Timestamp
-from msgspec import Struct, field
+from google.protobuf.message import DecodeError
+from msgspec import Struct
 
 from taskflow.broker.queue import Broker
-from taskflow.cron import Spec
-from taskflow.durations import format_duration
-from taskflow.errors import InvalidOption, ScheduleNotFound
-from taskflow.task import EnqueueOptions, Task, TaskOptions, check_task_type
+from taskflow.broker.schedule_entry import AsynqEntry, Fired, ScheduleEntry, ScheduleEvent, ScheduleState, Snapshot
+from taskflow.broker.scripts import Call, Script
+from taskflow.errors import ScheduleNotFound
 from taskflow.wire import asynq_pb2
 from taskflow.wire.keys import (
     ALL_SCHEDULERS,
+    CODE_SCHEDULER_PREFIX,
     SCHEDULE_HISTORY,
     SCHEDULE_NEWS,
     SCHEDULER_KEY,
     SCHEDULES,
+    SCHEDULES_CODE,
     SCHEDULES_FIRED,
     SCHEDULES_PAUSED,
 )
-from taskflow.wire.message import GO_ZERO_TIME
-from taskflow.wire.payload import encode_payload
+from taskflow.wire.message import read_timestamp, timestamp
 
+LIST = Script("list_schedules")
 RECORD_SECONDS = 20
 """How long the records for asynq's tools last; they are written anew every 10 s, as asynq does."""
 EVENTS = 1000
 """How many events of an entry are kept, as in asynq."""
-MAX_ID_BYTES = 128
-
-Missed = Literal["skip", "once", "all"]
-"""What becomes of times at which no scheduler ran: none of them is fired, the last, or all up to `catch_up`."""
+FORGET_AFTER = timedelta(days=30)
+"""How long what is known of an entry outlives the program that had it."""
 
 
-class ScheduleEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A periodic task.
-
-    Attributes:
-        id: Its name, 1 to 128 bytes.
-        spec: When: see `cron.Spec`.
-        type: Type of the task.
-        payload: Its payload, as it travels.
-        timezone: Time zone of the spec, unless the spec names one. Default UTC.
-        queue, max_retries, timeout, retention, unique, headers: Options of each task; see `TaskOptions`.
-        missed: What becomes of times at which no scheduler ran. Default `skip`.
-        catch_up: How many missed times `all` fires at most. Default 100.
-        jitter: Each task falls due up to this much later, at random. Default none.
-
-    Raises:
-        InvalidOption: Something cannot be used; `option` names it.
-
-    """
-
-    id: str
-    spec: str
-    type: str
-    payload: bytes = b""
-    timezone: str | None = None
-    queue: str = "default"
-    max_retries: int = 25
-    timeout: timedelta | None = None
-    retention: timedelta = timedelta(0)
-    unique: timedelta | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    missed: Missed = "skip"
-    catch_up: int = 100
-    jitter: timedelta = timedelta(0)
-
-    def __post_init__(self) -> None:
-        if not self.id.strip() or len(self.id.encode()) > MAX_ID_BYTES:
-            raise InvalidOption("id", f"must be a name of 1 to {MAX_ID_BYTES} bytes, not {self.id!r}")
-        check_task_type(self.type)
-        self.rule()
-        self.options()
-        if self.catch_up < 1:
-            raise InvalidOption("catch_up", f"must be at least 1, not {self.catch_up}")
-        if self.jitter < timedelta(0):
-            raise InvalidOption("jitter", "must not be negative")
-
-    @classmethod
-    def of(
-        cls,
-        task: Task,
-        spec: str,
-        *,
-        id: str,  # noqa: A002 - the entry's own word
-        timezone: str | None = None,
-        missed: Missed = "skip",
-        catch_up: int = 100,
-        jitter: timedelta = timedelta(0),
-    ) -> ScheduleEntry:
-        """Return an entry for a task. Raises `InvalidOption`, also for options that only a single task can have."""
-        options = task.options
-        for name in ("task_id", "process_at", "process_in", "deadline", "group"):
-            if getattr(options, name) is not None:
-                raise InvalidOption(name, "a periodic task cannot have it")
-        return cls(
-            id=id,
-            spec=spec,
-            type=task.type,
-            payload=encode_payload(task.payload),
-            timezone=timezone,
-            queue=options.queue,
-            max_retries=options.max_retries,
-            timeout=options.timeout,
-            retention=options.retention,
-            unique=options.unique,
-            headers=dict(options.headers),
-            missed=missed,
-            catch_up=catch_up,
-            jitter=jitter,
-        )
-
-    def rule(self) -> Spec:
-        """Return the spec, parsed. Raises `InvalidOption`."""
-        return Spec(self.spec, timezone=self.timezone)
-
-    def options(self, **more: object) -> TaskOptions:
-        """Return the options of a task, with more of them. Raises `InvalidOption`."""
-        options: EnqueueOptions = {
-            "queue": self.queue,
-            "max_retries": self.max_retries,
-            "timeout": self.timeout,
-            "retention": self.retention,
-            "unique": self.unique,
-            "headers": self.headers,
-        }
-        options.update(more)  # type: ignore[typeddict-item]  # the scheduler's: task_id, process_in
-        return TaskOptions(**options)
-
-    def asynq_options(self) -> list[str]:
-        """Return the options in the words that asynq's tools parse."""
-        words = [f'Queue("{self.queue}")', f"MaxRetry({self.max_retries})"]
-        spans = {"Timeout": self.timeout, "Retention": self.retention, "Unique": self.unique}
-        return words + [f"{name}({format_duration(span)})" for name, span in spans.items() if span]
-
-
-class ScheduleState(Struct, frozen=True, kw_only=True):
-    """An entry as it stands: whether it is paused, when it was last fired, and when it is next."""
+class _Seen(Struct, frozen=True):
+    """An entry of a program's code, and when (Unix s) a scheduler last had it."""
 
     entry: ScheduleEntry
-    paused: bool = False
-    last_fired: datetime | None = None
-    next_fire: datetime | None = None
-    stored: bool = False
-    """Whether it is kept in Redis; others come from code or settings and last as long as their scheduler."""
-
-
-class ScheduleEvent(Struct, frozen=True, kw_only=True):
-    """A task that an entry enqueued."""
-
-    task_id: str
-    at: datetime
+    at: float
 
 
 class ScheduleStore:
-    """The entries of a broker's Redis server."""
+    """The entries of a broker's Redis server. Every method raises `BrokerUnavailable` if it does not answer."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._decoded: dict[bytes, ScheduleEntry] = {}
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._broker.clock.now(), UTC)
 
     # -- entries ------------------------------------------------------------------------------------------------------
 
+    async def snapshot(self) -> Snapshot:
+        """Return all that Redis holds of periodic tasks."""
+        stored, code, fired, paused = await self._broker.execute(
+            ("HGETALL", SCHEDULES),
+            ("HGETALL", SCHEDULES_CODE),
+            ("HGETALL", SCHEDULES_FIRED),
+            ("SMEMBERS", SCHEDULES_PAUSED),
+        )
+        entries, unreadable = self._read_entries(_pairs(stored))
+        return Snapshot(
+            entries,
+            {seen.entry.id: seen.entry for seen in self._read_seen(_pairs(code))},
+            {entry_id: fired for entry_id, text in _pairs(fired).items() if (fired := _read_fired(text)) is not None},
+            frozenset(_text(entry_id) for entry_id in paused),
+            unreadable,
+        )
+
+    def _read_entries(self, values: Mapping[str, bytes]) -> tuple[dict[str, ScheduleEntry], tuple[str, ...]]:
+        found: dict[str, ScheduleEntry] = {}
+        unreadable = []
+        for entry_id, value in values.items():
+            try:
+                found[entry_id] = self._decoded.get(value) or msgspec.json.decode(value, type=ScheduleEntry)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                unreadable.append(entry_id)
+        self._decoded = {values[entry_id]: entry for entry_id, entry in found.items()}
+        return found, tuple(sorted(unreadable))
+
+    def _read_seen(self, values: Mapping[str, bytes]) -> list[_Seen]:
+        found = []
+        for value in values.values():
+            try:
+                seen = msgspec.json.decode(value, type=_Seen)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                continue  # a newer version's
+            if seen.at > self._broker.clock.now() - RECORD_SECONDS:
+                found.append(seen)
+        return found
+
     async def entries(self) -> list[ScheduleEntry]:
         """Return the entries kept in Redis, sorted by id; what cannot be read is left out."""
-        (values,) = await self._broker.execute(("HVALS", SCHEDULES))
-        found = []
-        for value in values:
-            try:
-                found.append(msgspec.json.decode(value, type=ScheduleEntry))
-            except (msgspec.MsgspecError, InvalidOption):
-                continue
-        return sorted(found, key=lambda entry: entry.id)
+        stored = (await self.snapshot()).stored
+        return [stored[entry_id] for entry_id in sorted(stored)]
 
     async def put(self, entry: ScheduleEntry) -> None:
-        """Keep an entry; one of the same id is replaced."""
-        await self._broker.execute(("HSET", SCHEDULES, entry.id, msgspec.json.encode(entry)), _news(entry.id))
+        """Keep an entry; one of the same id is replaced. A new one, and one with a new rule, counts from now on."""
+        value, fired = await self._broker.execute(("HGET", SCHEDULES, entry.id), ("HGET", SCHEDULES_FIRED, entry.id))
+        old = self._read_entries({entry.id: value})[0].get(entry.id) if value else None
+        if old is None or not old.has_rule_of(entry):
+            await self._start_anew(entry.id, fired)
+        await self._broker.execute(("HSET", SCHEDULES, entry.id, msgspec.json.encode(entry)))
+        await self._tell(entry.id)
+
+    async def _start_anew(self, entry_id: str, fired: bytes | None) -> None:
+        known = _read_fired(fired) if fired else None
+        await self.note_fired({entry_id: Fired(self._now(), known.last if known else None)})
 
     async def delete(self, entry_id: str) -> None:
         """Forget an entry and its events. Raises `ScheduleNotFound` if none of that id is kept in Redis."""
         (deleted,) = await self._broker.execute(("HDEL", SCHEDULES, entry_id))
         if not deleted:
             raise ScheduleNotFound(entry_id)
-        await self._broker.execute(
-            ("HDEL", SCHEDULES_FIRED, entry_id),
-            ("SREM", SCHEDULES_PAUSED, entry_id),
-            ("DEL", SCHEDULE_HISTORY + entry_id),
-            _news(entry_id),
-        )
+        await self.forget([entry_id])
+        await self._tell(entry_id)
+
+    async def forget(self, entry_ids: Sequence[str]) -> None:
+        """Delete what is known of entries: their last times and events, and that they are paused."""
+        if entry_ids:
+            await self._broker.execute(
+                ("HDEL", SCHEDULES_FIRED, *entry_ids),
+                ("HDEL", SCHEDULES_CODE, *entry_ids),
+                ("SREM", SCHEDULES_PAUSED, *entry_ids),
+                *(("DEL", SCHEDULE_HISTORY + entry_id) for entry_id in entry_ids),
+            )
 
     async def pause(self, entry_id: str) -> None:
         """Let an entry fire no more; times that pass meanwhile are not missed ones."""
-        await self._broker.execute(("SADD", SCHEDULES_PAUSED, entry_id), _news(entry_id))
+        await self._broker.execute(("SADD", SCHEDULES_PAUSED, entry_id))
+        await self._tell(entry_id)
 
     async def resume(self, entry_id: str) -> None:
-        """Let an entry fire again, from now on."""
-        await self.note_fired({entry_id: datetime.fromtimestamp(self._broker.clock.now(), UTC)})
-        await self._broker.execute(("SREM", SCHEDULES_PAUSED, entry_id), _news(entry_id))
+        """Let a paused entry fire again, from now on."""
+        paused, fired = await self._broker.execute(
+            ("SISMEMBER", SCHEDULES_PAUSED, entry_id), ("HGET", SCHEDULES_FIRED, entry_id)
+        )
+        if paused:
+            await self._start_anew(entry_id, fired)
+            await self._broker.execute(("SREM", SCHEDULES_PAUSED, entry_id))
+            await self._tell(entry_id)
 
-    async def paused(self) -> set[str]:
-        """Return the ids of paused entries."""
-        (ids,) = await self._broker.execute(("SMEMBERS", SCHEDULES_PAUSED))
-        return {entry_id.decode(errors="replace") for entry_id in ids}
+    async def _tell(self, entry_id: str) -> None:
+        await self._broker.execute(("PUBLISH", SCHEDULE_NEWS, entry_id))
 
     # -- firing -------------------------------------------------------------------------------------------------------
 
-    async def fired(self) -> dict[str, datetime]:
-        """Return up to when each entry's times are done with."""
-        (flat,) = await self._broker.execute(("HGETALL", SCHEDULES_FIRED))
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        return {name.decode(errors="replace"): datetime.fromtimestamp(float(at), UTC) for name, at in pairs}
-
-    async def note_fired(self, times: dict[str, datetime]) -> None:
+    async def note_fired(self, fired: Mapping[str, Fired]) -> None:
         """Note up to when entries' times are done with. Replicas may race: each firing has an id, so none is lost or doubled."""
-        if times:
-            flat = [part for entry_id, at in times.items() for part in (entry_id, repr(at.timestamp()))]
-            await self._broker.execute(("HSET", SCHEDULES_FIRED, *flat))
+        if fired:
+            await self._broker.execute(_note(fired))
 
-    # -- for asynq's tools --------------------------------------------------------------------------------------------
-
-    async def publish(self, states: Sequence[ScheduleState]) -> None:
-        """Write the records of entries that asynq's tools read; all replicas share one, so that no entry shows twice."""
-        records = [_record(state).SerializeToString() for state in states]
-        expiry = int(self._broker.clock.now()) + RECORD_SECONDS
-        push = [("RPUSH", SCHEDULER_KEY, *records)] if records else []
-        await self._broker.execute(
-            ("ZADD", ALL_SCHEDULERS, expiry, SCHEDULER_KEY),
-            ("DEL", SCHEDULER_KEY),
-            *push,
-            ("EXPIRE", SCHEDULER_KEY, RECORD_SECONDS),
-        )
-
-    async def record_event(self, entry_id: str, event: ScheduleEvent) -> None:
-        """Write that an entry enqueued a task."""
+    async def record(self, entry_id: str, events: Iterable[ScheduleEvent], fired: Fired | None = None) -> None:
+        """Write what an entry enqueued, and up to when its times are done with."""
         key = SCHEDULE_HISTORY + entry_id
-        record = asynq_pb2.SchedulerEnqueueEvent(task_id=event.task_id, enqueue_time=_timestamp(event.at))
-        await self._broker.execute(
-            ("ZADD", key, int(event.at.timestamp()), record.SerializeToString()),
-            ("ZREMRANGEBYRANK", key, 0, -EVENTS - 1),
-        )
+        scored: list[object] = []
+        for event in events:
+            record = asynq_pb2.SchedulerEnqueueEvent(task_id=event.task_id, enqueue_time=timestamp(event.at))
+            scored += (int(event.at.timestamp()), record.SerializeToString())
+        commands: list[tuple[Any, ...]] = [_note({entry_id: fired})] if fired else []
+        if scored:
+            commands += [("ZADD", key, *scored), ("ZREMRANGEBYRANK", key, 0, -EVENTS - 1)]
+        await self._broker.execute(*commands)
 
     async def events(self, entry_id: str, *, page: int = 0, size: int = 20) -> list[ScheduleEvent]:
-        """Return one page of an entry's events, the newest first."""
+        """Return one page of an entry's events, the newest first; what cannot be read is left out."""
         first = page * size
         (records,) = await self._broker.execute(("ZREVRANGE", SCHEDULE_HISTORY + entry_id, first, first + size - 1))
-        events = [asynq_pb2.SchedulerEnqueueEvent.FromString(record) for record in records]
-        return [ScheduleEvent(task_id=event.task_id, at=event.enqueue_time.ToDatetime(UTC)) for event in events]
+        found = []
+        for data in records:
+            try:
+                record = asynq_pb2.SchedulerEnqueueEvent.FromString(data)
+            except DecodeError:
+                continue
+            if (at := read_timestamp(record.enqueue_time)) is not None:
+                found.append(ScheduleEvent(task_id=record.task_id, at=at))
+        return found
+
+    # -- for others to see --------------------------------------------------------------------------------------------
+
+    async def publish(self, states: Iterable[ScheduleState]) -> None:
+        """Write the records of a scheduler's entries, for asynq's tools and for ours.
+
+        The entries kept in Redis have one list, which all schedulers write; those of a program's code have another, which
+        its replicas share: so no entry shows twice.
+        """
+        known = list(states)
+        own = [state for state in known if state.origin == "code"]
+        stored = [state for state in known if state.origin == "redis"]
+        digest = hashlib.sha256("\n".join(state.entry.id for state in own).encode()).hexdigest()[:16]
+        lists = {SCHEDULER_KEY: stored} | ({f"{CODE_SCHEDULER_PREFIX}{digest}}}": own} if own else {})
+        now = self._broker.clock.now()
+        scored = [part for key in lists for part in (int(now) + RECORD_SECONDS, key)]
+        seen = [part for state in own for part in (state.entry.id, msgspec.json.encode(_Seen(state.entry, now)))]
+        await self._broker.execute(
+            ("ZREMRANGEBYSCORE", ALL_SCHEDULERS, "-inf", int(now) - 1),
+            ("ZADD", ALL_SCHEDULERS, *scored),
+            *([("HSET", SCHEDULES_CODE, *seen)] if seen else []),
+        )
+        await self._broker.run(
+            [Call(LIST, (key,), [RECORD_SECONDS, *map(_record, members)]) for key, members in lists.items()]
+        )
+
+    async def asynq_entries(self) -> list[AsynqEntry]:
+        """Return the entries of asynq schedulers that run."""
+        now = int(self._broker.clock.now())
+        (members,) = await self._broker.execute(("ZRANGEBYSCORE", ALL_SCHEDULERS, now, "+inf"))
+        keys = [key for key in members if key != SCHEDULER_KEY.encode()]
+        keys = [key for key in keys if not key.startswith(CODE_SCHEDULER_PREFIX.encode())]
+        lists = await self._broker.execute(*(("LRANGE", key, 0, -1) for key in keys))
+        found = []
+        for data in (record for records in lists for record in records):
+            try:
+                found.append(_read_record(asynq_pb2.SchedulerEntry.FromString(data)))
+            except DecodeError:
+                continue  # as asynq does
+        return found
 
 
-def _news(entry_id: str) -> tuple[str, str, str]:
-    return ("PUBLISH", SCHEDULE_NEWS, entry_id)
+def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
+    return {_text(name): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _record(state: ScheduleState) -> asynq_pb2.SchedulerEntry:
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+def _note(fired: Mapping[str, Fired]) -> tuple[Any, ...]:
+    flat: list[str] = []
+    for entry_id, state in fired.items():
+        moments = [state.until] if state.last is None else [state.until, state.last]
+        flat += (entry_id, " ".join(repr(moment.timestamp()) for moment in moments))
+    return ("HSET", SCHEDULES_FIRED, *flat)
+
+
+def _read_fired(text: bytes) -> Fired | None:
+    """Return what `_note` wrote; None if it is something else."""
+    try:
+        until, *last = (datetime.fromtimestamp(float(part), UTC) for part in text.split())
+    except (ValueError, OverflowError, OSError):
+        return None
+    return Fired(until, last[0] if last else None)
+
+
+def _record(state: ScheduleState) -> bytes:
     entry = state.entry
-    return asynq_pb2.SchedulerEntry(
+    record = asynq_pb2.SchedulerEntry(
         id=entry.id,
-        spec=entry.spec,
+        spec=entry.asynq_spec(),
         task_type=entry.type,
         task_payload=entry.payload,
         enqueue_options=entry.asynq_options(),
-        next_enqueue_time=_timestamp(state.next_fire),
-        prev_enqueue_time=_timestamp(state.last_fired),
+        next_enqueue_time=timestamp(state.next_fire),
+        prev_enqueue_time=timestamp(state.last_fired),
     )
+    return record.SerializeToString()
 
 
-def _timestamp(moment: datetime | None) -> Timestamp:
-    if moment is None:
-        return GO_ZERO_TIME
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
+def _read_record(record: asynq_pb2.SchedulerEntry) -> AsynqEntry:
+    return AsynqEntry(
+        id=record.id,
+        spec=record.spec,
+        type=record.task_type,
+        payload=record.task_payload,
+        options=tuple(record.enqueue_options),
+        last_fired=read_timestamp(record.prev_enqueue_time),
+        next_fire=read_timestamp(record.next_enqueue_time),
+    )

@@ -25,11 +25,14 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from taskflow.broker.cluster import ClusterLink, first_key
+from taskflow.broker.connection import SyncRedis
 from taskflow.broker.link import Link
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 
 _FOLDER = Path(__file__).parent / "lua"
 _HEADER = re.compile(r"^--   (include|flags) ([\w, -]+)", re.MULTILINE)
+_REDIRECTIONS = 6
 _UNAVAILABLE = (
     "OOM ",
     "READONLY",
@@ -87,7 +90,7 @@ class Call:
         return self.script.flagged_text if flags else self.script.text
 
 
-async def run(link: Link, calls: Sequence[Call], *, flags: bool) -> list[Any]:
+async def run(link: Link | ClusterLink, calls: Sequence[Call], *, flags: bool) -> list[Any]:
     """Run the calls in one round trip and return their replies, in order; what the server refused is an error in its place.
 
     Nothing is repeated but calls whose script the server did not know, and those had no effect.
@@ -100,14 +103,15 @@ async def run(link: Link, calls: Sequence[Call], *, flags: bool) -> list[Any]:
         replies = await link.exchange([call.command(flags=flags) for call in calls])
         unknown = [i for i, reply in enumerate(replies) if _is_unknown(reply)]
         if unknown:
-            await link.exchange([("SCRIPT", "LOAD", calls[i].text(flags=flags)) for i in unknown])
+            for text in {calls[i].text(flags=flags) for i in unknown}:
+                await link.load(text)
             again = await link.exchange([calls[i].command(flags=flags) for i in unknown])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
     return _translate_all(replies)
 
 
-async def execute(link: Link, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+async def execute(link: Link | ClusterLink, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Run plain commands in one round trip and return their replies as RESP2 has them: bytes, numbers, lists, None.
 
     Raises:
@@ -125,7 +129,7 @@ def _is_unknown(reply: object) -> bool:
     return isinstance(reply, NoScriptError) or (isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT"))
 
 
-def run_sync(client: redis.Redis, calls: Sequence[Call], *, flags: bool) -> list[Any]:
+def run_sync(client: SyncRedis, calls: Sequence[Call], *, flags: bool) -> list[Any]:
     """Do as `run` does, with a blocking client."""
     with redis_errors():
         replies = _exchange_sync(client, [call.command(flags=flags) for call in calls])
@@ -138,19 +142,21 @@ def run_sync(client: redis.Redis, calls: Sequence[Call], *, flags: bool) -> list
     return _translate_all(replies)
 
 
-def execute_sync(client: redis.Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def execute_sync(client: SyncRedis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Do as `execute` does, with a blocking client."""
     with redis_errors():
         replies = _exchange_sync(client, commands)
     return checked(_translate_all(replies))
 
 
-def _exchange_sync(client: redis.Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _exchange_sync(client: SyncRedis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Send commands and read their replies on one connection of the pool.
 
     A pipeline of the library does the same, at twice the cost for a single command. A call that fails half-way drops
     its connection, as replies may still be on their way.
     """
+    if isinstance(client, redis.RedisCluster):
+        return [_execute_on_cluster(client, command) for command in commands]
     pool: Any = client.connection_pool
     link = pool.get_connection()
     try:
@@ -185,6 +191,25 @@ def checked(replies: list[Any]) -> list[Any]:
         if isinstance(reply, TaskFlowError):
             raise reply
     return replies
+
+
+def _execute_on_cluster(client: redis.RedisCluster, command: tuple[Any, ...]) -> Any:
+    """Run a command where its key is; an error reply is a `ResponseError`, as in the reply to a pipeline."""
+    if command[:2] == ("SCRIPT", "LOAD"):
+        primaries: list[Any] = client.get_primaries()  # type: ignore[no-untyped-call]
+        return [_ask(client, node, command) for node in primaries][-1]
+    key = first_key(command)
+    for _ in range(_REDIRECTIONS):
+        node = client.get_random_node() if key is None else client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+        reply = _ask(client, node, command)
+        if not (isinstance(reply, ResponseError) and str(reply).startswith("MOVED ")):
+            break
+        client.nodes_manager.initialize()
+    return reply
+
+
+def _ask(client: redis.RedisCluster, node: Any, command: tuple[Any, ...]) -> Any:
+    return _exchange_sync(client.get_redis_connection(node), [command])[0]
 
 
 @contextmanager

@@ -51,7 +51,8 @@ class Subscriptions:
     """Listens to channels of a Redis server; connects with the first listener, and again after each outage."""
 
     def __init__(self, url: str) -> None:
-        self._client = connection.connect(url, connection.PUBSUB)
+        self._url = url
+        self._client: redis.asyncio.Redis | None = None
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._listeners: dict[str, list[Listener]] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -67,10 +68,15 @@ class Subscriptions:
             with suppress(asyncio.CancelledError):
                 await self._reader
             self._reader = None
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         if self._pubsub is not None:
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
             self._pubsub = None
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
 
     @asynccontextmanager
     async def listen(self, *channels: str) -> AsyncIterator[Listener]:
@@ -88,16 +94,23 @@ class Subscriptions:
             await self._forget(listener, channels)
 
     async def _subscribe(self, *channels: str) -> None:
-        if self._pubsub is None:
-            self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-        try:
-            async with self._talking:
-                if not self._stale:
+        async with self._talking:
+            try:
+                if self._pubsub is None:
+                    await self._renew()
+                elif not self._stale:
                     await self._pubsub.subscribe(*channels)
-        except (redis.RedisError, OSError):
-            self._stale = True
+            except (redis.RedisError, OSError):
+                self._stale = True
         if self._reader is None:
-            self._reader = asyncio.create_task(self._read(self._pubsub), name="taskflow subscriptions")
+            self._reader = asyncio.create_task(self._read(), name="taskflow subscriptions")
+
+    async def _renew(self) -> None:
+        """Connect, to another node perhaps, and subscribe to all channels that have listeners."""
+        await self._hang_up()
+        self._client = await connection.connect(self._url, connection.PUBSUB)
+        self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+        await self._pubsub.subscribe(*self._listeners)
 
     async def _forget(self, listener: Listener, channels: tuple[str, ...]) -> None:
         for channel in channels:
@@ -110,13 +123,12 @@ class Subscriptions:
                         async with self._talking:
                             await self._pubsub.unsubscribe(channel)
 
-    async def _read(self, pubsub: redis.asyncio.client.PubSub) -> None:
+    async def _read(self) -> None:
         wait = _FIRST_WAIT
         while True:
             try:
-                if self._stale or not pubsub.subscribed:
-                    await self._resubscribe(pubsub)
-                message = await pubsub.get_message(timeout=_POLL)
+                pubsub = await self._subscribed()
+                message = await pubsub.get_message(timeout=_POLL) if pubsub is not None else None
             except (redis.RedisError, OSError):
                 self._stale = True
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
@@ -127,14 +139,22 @@ class Subscriptions:
                 for listener in self._listeners.get(message["channel"].decode(errors="replace"), ()):
                     listener.notify(message["data"])
 
-    async def _resubscribe(self, pubsub: redis.asyncio.client.PubSub) -> None:
-        if self._listeners:
-            async with self._talking:
-                self._stale = False
-                await pubsub.subscribe(*self._listeners)
-            self._wake_all()
-        else:
+    async def _subscribed(self) -> redis.asyncio.client.PubSub | None:
+        """Return the connection, subscribed to all channels that have listeners; None while there are none."""
+        if self._sound():
+            return self._pubsub
+        if not self._listeners:
             await asyncio.sleep(_FIRST_WAIT)
+            return None
+        async with self._talking:
+            if not self._sound():  # a listener that has just come may have connected meanwhile
+                await self._renew()
+                self._stale = False
+                self._wake_all()
+        return self._pubsub
+
+    def _sound(self) -> bool:
+        return self._pubsub is not None and self._pubsub.subscribed and not self._stale
 
     def _wake_all(self) -> None:
         for members in self._listeners.values():

@@ -46,7 +46,7 @@ def dev(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
 ) -> None:
-    """Start a store, the API and a worker, and say where they are. Ctrl-C ends them all.
+    """Start a store, the API and a worker with a scheduler, and say where they are. Ctrl-C ends them all.
 
     The store is a private Valkey or Redis server whose tasks outlive a restart (in .taskflow/). Where the settings name a
     Redis server, or --redis-url does, that one is used.
@@ -106,7 +106,8 @@ def _parts(api_port: int, target: str | None, health_port: int | None, own: str 
     parts = [Part("API", [*store, "api", "--port", str(api_port)])]
     if target is not None:
         health = ["--health-port", str(health_port)] if health_port else []
-        parts.append(Part("worker", [*store, "worker", target, "--shutdown-timeout", _SHUTDOWN_TIMEOUT, *health]))
+        options = ["--with-scheduler", "--shutdown-timeout", _SHUTDOWN_TIMEOUT, *health]
+        parts.append(Part("worker", [*store, "worker", target, *options]))
     return parts
 
 

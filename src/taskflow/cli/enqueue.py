@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from taskflow.application.service import TaskService
 
 
-def _span(text: str) -> timedelta:
+def read_span(text: str) -> timedelta:
+    """Return the duration that an option says."""
     from taskflow.durations import parse_duration
 
     try:
@@ -54,7 +55,8 @@ def enqueue(
         int | None, typer.Option(metavar="N", help="How often a failed task is tried again; 0: never.")
     ] = None,
     timeout: Annotated[
-        timedelta | None, typer.Option(parser=_span, metavar="TIME", help="How long an attempt may take, such as 30s.")
+        timedelta | None,
+        typer.Option(parser=read_span, metavar="TIME", help="How long an attempt may take, such as 30s."),
     ] = None,
     deadline: Annotated[
         datetime | None, typer.Option(parser=_moment, metavar="WHEN", help="When the task must have ended.")
@@ -63,15 +65,15 @@ def enqueue(
         datetime | None, typer.Option(parser=_moment, metavar="WHEN", help="Run it then: 2030-01-31T09:00:00Z.")
     ] = None,
     process_in: Annotated[
-        timedelta | None, typer.Option(parser=_span, metavar="TIME", help="Run it so much later: 10m.")
+        timedelta | None, typer.Option(parser=read_span, metavar="TIME", help="Run it so much later: 10m.")
     ] = None,
     unique: Annotated[
         timedelta | None,
-        typer.Option(parser=_span, metavar="TIME", help="Refuse the same type, payload and queue for so long: 1h."),
+        typer.Option(parser=read_span, metavar="TIME", help="Refuse the same type, payload and queue for so long: 1h."),
     ] = None,
     task_id: Annotated[str | None, typer.Option(metavar="ID", help="The task's id. Default: a random one.")] = None,
     retention: Annotated[
-        timedelta | None, typer.Option(parser=_span, metavar="TIME", help="Keep it so long after its end: 24h.")
+        timedelta | None, typer.Option(parser=read_span, metavar="TIME", help="Keep it so long after its end: 24h.")
     ] = None,
     group: Annotated[str | None, typer.Option(metavar="NAME", help="Collect it in this group.")] = None,
     metadata: Annotated[
@@ -95,7 +97,7 @@ def enqueue(
 
     command = CreateTask(
         type=task_type,
-        payload=_payload(payload, payload_file, raw=raw),
+        payload=read_payload(payload, payload_file, raw=raw),
         queue=queue,
         max_retries=max_retries,
         timeout=timeout,
@@ -103,7 +105,7 @@ def enqueue(
         process_at=process_at,
         process_in=process_in,
         unique=unique,
-        metadata=_pairs(metadata or ()),
+        metadata=read_pairs(metadata or ()),
         task_id=task_id,
         retention=retention,
         group=group,
@@ -125,7 +127,7 @@ async def _create(service: TaskService, command: CreateTask, *, watch: bool, as_
     return await watch_task(service, info.id, info.queue, as_json=as_json) if watch else 0
 
 
-def _payload(text: str | None, file: Path | None, *, raw: bool) -> Any:
+def read_payload(text: str | None, file: Path | None, *, raw: bool) -> Any:
     """Return the payload as it was given: nothing, bytes, or JSON that was looked at."""
     import msgspec
 
@@ -149,7 +151,8 @@ def _payload(text: str | None, file: Path | None, *, raw: bool) -> Any:
     return msgspec.Raw(data)
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
+def read_pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Return what --metadata says, each NAME=TEXT."""
     pairs = [text.partition("=") for text in texts]
     for name, equals, _ in pairs:
         if not (name and equals):

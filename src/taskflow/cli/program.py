@@ -9,7 +9,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from taskflow.cli import api, catalog, config, dev, enqueue, queues, servers, tasks, worker
+from taskflow.cli import (
+    api,
+    catalog,
+    config,
+    dev,
+    enqueue,
+    groups,
+    queues,
+    scheduler,
+    schedules,
+    servers,
+    tasks,
+    worker,
+)
 from taskflow.cli.options import Options
 
 _GLOBAL = ("--config", "--redis-url", "--log-level")
@@ -63,6 +76,7 @@ Begin here:
 In production:
   taskflow api                              the HTTP API
   taskflow worker tasks:app                 run the tasks of app in tasks.py
+  taskflow scheduler tasks:app              enqueue its periodic tasks
 \b
 Settings come from taskflow.yaml, then TASKFLOW_* variables, then options: taskflow config show.
 Global options may stand anywhere on the line. Exit codes: 0 done, 1 failed, 2 not understood, 130 Ctrl-C.
@@ -95,11 +109,14 @@ def global_options(
 program.command()(dev.dev)
 program.command()(api.api)
 program.command()(worker.worker)
+program.command()(scheduler.scheduler)
 program.command()(enqueue.enqueue)
 program.add_typer(tasks.commands, name="tasks")
 program.add_typer(queues.commands, name="queues")
+program.add_typer(groups.commands, name="groups")
 program.add_typer(catalog.commands, name="types")
 program.add_typer(servers.commands, name="servers")
+program.add_typer(schedules.commands, name="schedules")
 program.add_typer(config.commands, name="config")
 
 

@@ -21,10 +21,10 @@ class Target(NamedTuple):
     app: TaskFlow | None
 
 
-def load_target(text: str) -> Target:
+def load_target(text: str, *, needs_handlers: bool = True) -> Target:
     """Import the module, as if started in the working directory, and find the application in it.
 
-    Without `:APP`, the module's only application is taken.
+    Without `:APP`, the module's only application is taken. One that only enqueues needs no handlers.
 
     Raises:
         ConfigError: There is no such module, it cannot be imported, or it has no such application, or none with handlers.
@@ -39,7 +39,7 @@ def load_target(text: str) -> Target:
     if found is None:
         raise ConfigError(_no_app(module, module_name, name, sorted(candidates)))
     target = Target(found.registry, found) if isinstance(found, TaskFlow) else Target(found, None)
-    if not target.registry.routes:
+    if needs_handlers and not target.registry.routes:
         raise ConfigError(f"{module_name}:{name} has no handlers; decorate a function with @{name}.task('its:type')")
     return target
 

@@ -14,6 +14,7 @@ from taskflow.cli.options import Options, options_of, start_logging
 if TYPE_CHECKING:
     from taskflow.cli.leash import Leash
     from taskflow.config import Settings, WorkerSettings
+    from taskflow.scheduler import Scheduler
     from taskflow.worker.server import Worker
 
 SETTLE_SECONDS = 10.0
@@ -41,6 +42,9 @@ def worker(
     health_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port of /health, /ready and /live; 0 takes a free one.")
     ] = None,
+    with_scheduler: Annotated[
+        bool, typer.Option("--with-scheduler", help="Enqueue periodic tasks too, as `taskflow scheduler` does.")
+    ] = False,
     leash: Annotated[int | None, typer.Option(hidden=True)] = None,
     index: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
@@ -57,6 +61,7 @@ def worker(
       taskflow worker tasks:app
       taskflow worker tasks:app --queues critical=6,default=3,low=1 --concurrency 50
       taskflow worker shop.tasks:app --processes 4 --health-port 9000    (health on 9000 to 9003)
+      taskflow worker tasks:app --with-scheduler
       taskflow worker taskflow.worker.handlers.demo:app
     """  # noqa: D301 - \b marks lines that help must not fold
     given = {
@@ -81,6 +86,7 @@ def worker(
             target,
             index=index,
             leash=leash,
+            with_scheduler=with_scheduler and index == 0,
         )
 
 
@@ -101,11 +107,19 @@ def _supervise(section: WorkerSettings, target: str) -> None:
 
 
 def _run(
-    line: Options, given: Settings, changed: Collection[str], target: str, *, index: int, leash: int | None
+    line: Options,
+    given: Settings,
+    changed: Collection[str],
+    target: str,
+    *,
+    index: int,
+    leash: int | None,
+    with_scheduler: bool,
 ) -> None:
     import msgspec
 
     from taskflow.cli.leash import Leash
+    from taskflow.cli.scheduler import scheduler_for
     from taskflow.cli.target import load_target
     from taskflow.worker.server import Worker, WorkerOptions
 
@@ -119,7 +133,8 @@ def _run(
     chosen = "health.port" in changed or _is_chosen(settings)
     health = _health_address(settings.server.worker, index, chosen=chosen)
     options = msgspec.structs.replace(WorkerOptions.of(settings), health=health)
-    _work(Worker(found.registry, url, options), Leash(leash))
+    scheduler = scheduler_for(found.app, settings) if with_scheduler else None
+    _work(Worker(found.registry, url, options), scheduler, Leash(leash))
 
 
 def _merged(settings: Settings, given: Settings, changed: Collection[str]) -> Settings:
@@ -165,7 +180,7 @@ def _health_address(section: WorkerSettings, index: int, *, chosen: bool) -> tup
     return health.host, other
 
 
-def _work(worker: Worker, leash: Leash) -> None:
+def _work(worker: Worker, scheduler: Scheduler | None, leash: Leash) -> None:
     """Run a worker to its end. A thread that nothing can stop does not keep the process."""
     from taskflow.cli import loop
     from taskflow.cli.output import report
@@ -173,7 +188,7 @@ def _work(worker: Worker, leash: Leash) -> None:
 
     code = 0
     try:
-        loop.run(_run_and_tell(worker, leash))
+        loop.run(_run_and_tell(worker, scheduler, leash))
     except TaskFlowError as error:
         code = report(error)
     except BaseException:
@@ -189,15 +204,36 @@ def _work(worker: Worker, leash: Leash) -> None:
         raise typer.Exit(code)
 
 
-async def _run_and_tell(worker: Worker, leash: Leash) -> None:
+async def _run_and_tell(worker: Worker, scheduler: Scheduler | None, leash: Leash) -> None:
     import asyncio
 
     async def tell() -> None:
         await worker.ready.wait()
+        if scheduler is not None:
+            await scheduler.ready.wait()
         leash.ready()
 
     telling = asyncio.create_task(tell())
     try:
-        await worker.run_with_signals()
+        if scheduler is None:
+            await worker.run_with_signals()
+        else:
+            await _run_both(worker, scheduler)
     finally:
         telling.cancel()
+
+
+async def _run_both(worker: Worker, scheduler: Scheduler) -> None:
+    """Run a worker and a scheduler; when one ends, for whatever reason, the other stops too."""
+    import asyncio
+
+    working = asyncio.create_task(worker.run_with_signals())
+    scheduling = asyncio.create_task(scheduler.run())
+    await asyncio.wait([working, scheduling], return_when=asyncio.FIRST_COMPLETED)
+    scheduler.stop()
+    if not working.done():
+        worker.stop()
+    await asyncio.wait([working, scheduling])
+    errors = [part.exception() for part in (working, scheduling)]
+    for error in filter(None, errors):
+        raise error

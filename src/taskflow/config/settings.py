@@ -23,9 +23,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskflow.cron import Missed, parsed
 from taskflow.durations import format_duration, parse_duration
 from taskflow.errors import InvalidQueue
-from taskflow.task import check_queue
+from taskflow.task import TaskOptions, check_queue, check_task_type
 
 MASK = "***"
 MAX_THREADS = 32
@@ -84,6 +85,10 @@ def _read_weights(value: object) -> object:
         pairs = [str(part).partition("=") for part in _iterate(_read_names(value))]
         return {name.strip(): weight.strip() if equals else 1 for name, equals, weight in pairs}
     return value
+
+
+def _read_json(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _iterate(value: object) -> list[object]:
@@ -146,6 +151,18 @@ class Health(Section):
     port: Port = 8082
 
 
+class Groups(Section):
+    """`server.worker.groups`: when the tasks of a group are made into one.
+
+    `grace_period`: when no task has come into it for so long; `max_delay`: or when its oldest task has waited so long;
+    `max_size`: or when it has so many tasks, at most 5,000. 0 means never.
+    """
+
+    grace_period: PositiveDuration = timedelta(seconds=60)
+    max_delay: Duration = timedelta(0)
+    max_size: Annotated[int, Field(ge=0, le=5000)] = 0
+
+
 class WorkerSettings(Section):
     """`server.worker`: one worker server.
 
@@ -167,6 +184,7 @@ class WorkerSettings(Section):
     heartbeat: PositiveDuration = timedelta(seconds=5)
     recover_grace: Duration = timedelta(seconds=30)
     recover_interval: PositiveDuration = timedelta(seconds=5)
+    groups: Groups = Groups()
     health: Health = Health()
 
     @property
@@ -305,6 +323,40 @@ class Progress(Section):
     max_entries: Count = 1000
 
 
+class ScheduleSettings(Section):
+    """`schedules.<id>`: a periodic task; what is None is as the sections `tasks` and `queues` say.
+
+    `spec`: when, such as `*/5 * * * *`, `@hourly` or `@every 30s`. `missed`: what becomes of times at which no scheduler
+    ran: `skip`, `once` (the last) or `all` up to `catch_up`. `jitter`: each task falls due up to this much later.
+    """
+
+    spec: str
+    type: str
+    payload: Any = None
+    timezone: str | None = None
+    queue: Annotated[str, BeforeValidator(_queue_name)] | None = None
+    max_retries: Natural | None = None
+    timeout: PositiveDuration | None = None
+    retention: Duration | None = None
+    unique: PositiveDuration | None = None
+    headers: Mapping[str, str] = {}
+    missed: Missed = "skip"
+    catch_up: Annotated[int, Field(ge=1, le=10_000)] = 100
+    jitter: Duration = timedelta(0)
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> Self:
+        check_task_type(self.type)
+        parsed(self.spec, self.timezone)
+        TaskOptions(unique=self.unique, headers=self.headers)
+        return self
+
+
+Schedules = Annotated[
+    Mapping[Annotated[str, Field(min_length=1, max_length=128)], ScheduleSettings], BeforeValidator(_read_json)
+]
+
+
 class Settings(BaseSettings):
     """All settings, frozen. Its `repr` holds no secrets."""
 
@@ -318,6 +370,7 @@ class Settings(BaseSettings):
     api: Api = Api()
     logging: Logging = Logging()
     progress: Progress = Progress()
+    schedules: Schedules = {}
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -23,6 +23,12 @@ ENV_PREFIX = "TASKFLOW_"
 
 _NOT_SETTINGS = frozenset({"TASKFLOW_CONFIG", "TASKFLOW_REDIS_SERVER"})
 _TEST_PREFIX = "TASKFLOW_TEST_"
+_WORDS = {
+    "Input should be": "must be",
+    "Extra inputs are not permitted": "is not a setting",
+    "Field required": "is missing",
+}
+"""Words of pydantic's and ours."""
 _SECRET_NAMES = frozenset({"redis.password", "redis.url"})
 # Kubernetes and Docker set such variables for every service, so also for one that is called taskflow or taskflow-redis.
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
@@ -202,7 +208,9 @@ def _problem(found: _Found, location: tuple[int | str, ...], message: str, value
     """One line for one thing that pydantic refused: where it was written, what is wrong, and what was found."""
     dotted = ".".join(map(str, location))
     name = next((known for known in found if dotted == known or dotted.startswith(f"{known}.")), None)
-    text = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    text = message.removeprefix("Value error, ")
+    for words, ours in _WORDS.items():
+        text = text.replace(words, ours)
     if name is None:  # a combination of settings in a section
         return f"{dotted}: {text}"
     source = found[name][0]
@@ -227,7 +235,7 @@ def _as_text(value: object) -> str:
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else ""
     if isinstance(value, Mapping):
-        return ",".join(f"{key}={weight}" for key, weight in value.items())
+        return ",".join(key if isinstance(item, Section) else f"{key}={item}" for key, item in value.items())
     if isinstance(value, tuple):
         return ",".join(value)
     return _scalar_as_text(value)

@@ -79,7 +79,7 @@ def encode_server(info: ServerInfo) -> bytes:
         queues=dict(info.queues),
         strict_priority=info.strict_priority,
         status=info.status,
-        start_time=_timestamp(info.started_at),
+        start_time=timestamp(info.started_at),
         active_worker_count=info.active_count,
     )
     return record.SerializeToString()
@@ -95,8 +95,8 @@ def encode_running(task: RunningTask, *, host: str, pid: int, server_id: str) ->
         task_type=task.type,
         task_payload=task.payload,
         queue=task.queue,
-        start_time=_timestamp(task.started_at),
-        deadline=_timestamp(task.deadline),
+        start_time=timestamp(task.started_at),
+        deadline=timestamp(task.deadline),
     )
     return record.SerializeToString()
 
@@ -121,7 +121,7 @@ def decode_server(data: bytes, running: Sequence[bytes]) -> ServerInfo:
         queues=dict(record.queues),
         strict_priority=record.strict_priority,
         status=record.status,
-        started_at=_moment(record.start_time) or datetime.fromtimestamp(0, UTC),
+        started_at=read_timestamp(record.start_time) or datetime.fromtimestamp(0, UTC),
         active_count=record.active_worker_count,
         running=tasks,
     )
@@ -135,8 +135,8 @@ def decode_running(data: bytes) -> RunningTask:
         type=record.task_type,
         queue=record.queue,
         payload=record.task_payload,
-        started_at=_moment(record.start_time) or datetime.fromtimestamp(0, UTC),
-        deadline=_moment(record.deadline),
+        started_at=read_timestamp(record.start_time) or datetime.fromtimestamp(0, UTC),
+        deadline=read_timestamp(record.deadline),
     )
 
 
@@ -158,7 +158,8 @@ def moment(unix_seconds: float) -> datetime | None:
         return None
 
 
-def _timestamp(moment: datetime | None) -> Timestamp:
+def timestamp(moment: datetime | None) -> Timestamp:
+    """Return the wire's form of a time; Go's zero time for None."""
     if moment is None:
         return GO_ZERO_TIME
     stamp = Timestamp()
@@ -166,10 +167,11 @@ def _timestamp(moment: datetime | None) -> Timestamp:
     return stamp
 
 
-def _moment(stamp: Timestamp) -> datetime | None:
+def read_timestamp(stamp: Timestamp) -> datetime | None:
+    """Return a time of the wire; None for Go's zero time, for an unset field, and for a time that only Go can hold."""
     if stamp.seconds == GO_ZERO_TIME.seconds or (stamp.seconds == 0 and stamp.nanos == 0):
         return None
     try:
         return stamp.ToDatetime(UTC)
     except ValueError:
-        return None  # a time that only Go can hold, as in `moment`
+        return None

@@ -11,16 +11,13 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
-import redis
 import structlog
 
-from taskflow.broker import connection
 from taskflow.broker.connection import BLOCK_SECONDS, BLOCKING
 from taskflow.broker.delivery import Delivery
 from taskflow.broker.queue import Broker
-from taskflow.errors import BrokerUnavailable
+from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.wire.keys import queue_keys
 from taskflow.worker import loops
 from taskflow.worker.completer import Completer
@@ -209,9 +206,12 @@ class Fetcher:
 
     async def _reclaim(self) -> None:
         while self._lost_fetches:
-            owner, queues = self._lost_fetches[0]
-            count = await self._broker.reclaim(queues, owner=owner)
-            self._lost_fetches.pop(0)
+            owner, queues = self._lost_fetches.pop()
+            try:
+                count = await self._broker.reclaim(queues, owner=owner)
+            except BaseException:
+                self._lost_fetches.append((owner, queues))
+                raise
             if count:
                 _LOG.warning("put back tasks whose delivery was lost on the way", count=count)
             for queue in queues:
@@ -231,26 +231,27 @@ class Fetcher:
         self._outage = min(self._outage * 2, OUTAGE_LONGEST)
 
     async def _watch(self, watch: Watch) -> None:
-        client: Any = connection.connect(self._broker.url, BLOCKING)
+        blocking = Broker(self._broker.url, profile=BLOCKING)  # a blocked connection serves nobody else
         pending = queue_keys(watch.queue).pending
         try:
             while True:
                 await watch.empty.wait()
                 if watch.pause:
                     await asyncio.sleep(watch.pause * self._rand.uniform(0.5, 1.0))
-                if watch.pause < SLOW_CHECK and not await self._pushed(client, pending, watch):
+                if watch.pause < SLOW_CHECK and not await self._pushed(blocking, pending, watch):
                     continue
                 watch.woken = True
                 watch.empty.clear()
                 self.news()
         finally:
-            await client.aclose()
+            await blocking.close()
 
     @staticmethod
-    async def _pushed(client: Any, pending: str, watch: Watch) -> bool:
+    async def _pushed(blocking: Broker, pending: str, watch: Watch) -> bool:
         """Wait for a push; return whether there was one."""
         try:
-            return await client.blmove(pending, pending, BLOCK_SECONDS, "RIGHT", "RIGHT") is not None
-        except (redis.RedisError, OSError):
+            (element,) = await blocking.execute(("BLMOVE", pending, pending, "RIGHT", "RIGHT", BLOCK_SECONDS))
+        except TaskFlowError:
             watch.blocked()
             return False
+        return element is not None

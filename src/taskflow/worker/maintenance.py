@@ -10,6 +10,7 @@ import structlog
 from msgspec import Struct
 
 from taskflow.broker.delivery import Archive, Delivery, Outcome, Settled
+from taskflow.broker.groups import Groups
 from taskflow.broker.inspector import CANCELLED
 from taskflow.broker.queue import Broker, Expired
 from taskflow.broker.subscriptions import Listener
@@ -23,7 +24,8 @@ FORWARD_AT_LEAST = 1.0
 RECOVER = 5.0
 ORPHANS = 60.0
 CLEAN = 8.0
-"""How often (s) to look for lost tasks, for active ones without a lease, and for expired ones."""
+RECLAIM = 5.0
+"""How often (s) to look for lost tasks, for active ones without a lease, for expired ones, and for abandoned sets."""
 GRACE = 30.0
 """How long (s) after the end of its lease a task is left alone unless its server is known to be gone, as in asynq."""
 
@@ -63,6 +65,7 @@ class Maintenance:
         trust_after: float = 0.0,
     ) -> None:
         self._broker = broker
+        self._groups = Groups(broker)
         self._queues = list(queues)
         self._worker = worker
         self._grace = grace
@@ -75,6 +78,7 @@ class Maintenance:
             Sweep("recover", recover_every, self.recover),
             Sweep("orphans", ORPHANS, self.recover_orphans),
             Sweep("clean", CLEAN, self.clean),
+            Sweep("reclaim groups", RECLAIM, self.reclaim_groups),
         )
 
     # -- forward ------------------------------------------------------------------------------------------------------
@@ -170,7 +174,18 @@ class Maintenance:
         """Delete what is past its retention; returns how many tasks."""
         return await self._broker.clean(self._queues)
 
+    async def reclaim_groups(self) -> int:
+        """Put tasks back into their group whose aggregation was abandoned; returns how many."""
+        count = await self._groups.reclaim(self._queues)
+        if count:
+            _LOG.warning("put tasks of abandoned aggregations back into their groups", tasks=count)
+        return count
+
 
 def _gone(task: Expired, alive: set[str]) -> bool:
-    """Whether a task's server is a Python one that has stopped saying that it lives."""
-    return bool(task.server_id) and task.server_id not in alive
+    """Whether a task's server is a Python one that has stopped saying that it lives.
+
+    A lease that ends at a whole second is a Go server's: then the owner in the hash is only the one before.
+    """
+    ours = bool(task.server_id) and not task.delivery.expiry.is_integer()
+    return ours and task.server_id not in alive

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from taskflow.errors import ConfigError
 from taskflow.task import check_queue, check_task_type
+from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Handler
 
@@ -40,6 +41,8 @@ class Registry:
 
     def __init__(self, *, middleware: Sequence[Middleware] = ()) -> None:
         self.middleware: list[Middleware] = list(middleware)
+        self.aggregates = Aggregates()
+        """The functions that make one task of a group's tasks."""
         self._routes: dict[str, Route] = {}
         self._prefixes: dict[str, Route] = {}
         self._found: dict[str, Route | None] = {}

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from taskflow.broker import connection
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.broker.delivery import Archive, Delivery, Outcome, Requeue, Retry
+from taskflow.broker.groups import LARGEST_SET, GroupPolicy, Groups
 from taskflow.broker.progress import STREAM_ENTRIES, STREAM_SECONDS, ProgressStream
 from taskflow.broker.queue import LEASE_SECONDS, Broker
 from taskflow.broker.subscriptions import Subscriptions
@@ -27,6 +28,7 @@ from taskflow.task import Progress, ServerInfo, check_queue
 from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL
 from taskflow.wire.message import whole_seconds
 from taskflow.worker import loops
+from taskflow.worker.aggregator import Aggregator
 from taskflow.worker.canceller import Canceller
 from taskflow.worker.completer import Completer, due_of
 from taskflow.worker.executor import Executor, Run
@@ -68,6 +70,9 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         progress_seconds: How long a task's progress is kept after its last entry. Default 1 h.
         progress_entries: About how many entries are kept. Default 1,000.
         allow_eviction: Work also on a server that throws keys away when its memory is full.
+        group_grace: A group is aggregated when no task has come into it for this long. Default 60 s.
+        group_max_delay: Or when its oldest task has waited this long; 0 (default): never.
+        group_max_size: Or when it has this many tasks, at most 5,000; 0 (default): never.
 
     Raises:
         ConfigError: The values do not fit together.
@@ -88,6 +93,9 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     progress_seconds: int = STREAM_SECONDS
     progress_entries: int = STREAM_ENTRIES
     allow_eviction: bool = False
+    group_grace: timedelta = timedelta(seconds=60)
+    group_max_delay: timedelta = timedelta(0)
+    group_max_size: int = 0
 
     def __post_init__(self) -> None:
         if not self.queues:
@@ -98,6 +106,10 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"queues: the weight of {queue!r} must be at least 1, not {weight}")
         if self.concurrency < 1:
             raise ConfigError(f"concurrency: must be at least 1, not {self.concurrency}")
+        if self.group_grace <= timedelta(0) or self.group_max_delay < timedelta(0):
+            raise ConfigError("group_grace must be more than 0, and group_max_delay not less")
+        if not 0 <= self.group_max_size <= LARGEST_SET:
+            raise ConfigError(f"group_max_size: must be from 0 to {LARGEST_SET}, not {self.group_max_size}")
         if self.heartbeat * 2 > self.lease:
             raise ConfigError("heartbeat: must be at most half of the lease, or tasks would be lost between two beats")
 
@@ -118,6 +130,18 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             progress_seconds=max(1, whole_seconds(settings.progress.ttl)),
             progress_entries=settings.progress.max_entries,
             allow_eviction=settings.redis.allow_eviction,
+            group_grace=section.groups.grace_period,
+            group_max_delay=section.groups.max_delay,
+            group_max_size=section.groups.max_size,
+        )
+
+    @property
+    def group_policy(self) -> GroupPolicy:
+        """When a group is aggregated."""
+        return GroupPolicy(
+            grace=self.group_grace.total_seconds(),
+            max_delay=self.group_max_delay.total_seconds(),
+            max_size=self.group_max_size,
         )
 
     @property
@@ -186,7 +210,7 @@ class Worker:
             finally:
                 await loops.cancel_all([*background, self._fetching])
                 self._status = "closed"
-                self.stopped_threads = self._executor.busy_threads
+                self.stopped_threads = self._executor.busy_threads + self._aggregator.busy_threads
                 self._executor.close()
         _LOG.info("worker stopped", server_id=self.id)
 
@@ -245,6 +269,13 @@ class Worker:
             recover_every=options.recover_every.total_seconds(),
             trust_after=2 * options.heartbeat.total_seconds(),
         )
+        self._aggregator = Aggregator(
+            Groups(self._broker),
+            self.registry.aggregates,
+            list(options.queues),
+            options.group_policy,
+            clock=self._broker.clock,
+        )
         self._heartbeater = Heartbeater(
             self.redis_url,
             self._broker.clock,
@@ -277,6 +308,7 @@ class Worker:
             ("forwarder", self._maintenance.keep_forwarding()),
             ("due news", self._maintenance.keep_listening(self._due_news)),
             ("catalog", loops.every(_CATALOG_EVERY, self._publish_types, name="catalog")),
+            *([("aggregator", self._aggregator.run())] if self.registry.aggregates else []),
             *sweeps,
         ]
 
@@ -335,6 +367,7 @@ class Worker:
     async def _drain(self) -> None:
         self._status = "stopped"
         self._fetcher.stop()
+        self._aggregator.stop()
         _LOG.info("stopping: no more tasks are taken", running=len(self._executor.running))
         await self._wait_at_most(self.options.shutdown_timeout.total_seconds(), self._finish_all(), self._hurry.wait())
         await self._wait_at_most(_SETTLE_AT_STOP, self._settle_all())
@@ -344,6 +377,7 @@ class Worker:
         while self._fetcher.fetching:  # noqa: ASYNC110 - a round trip or two, once in a worker's life
             await asyncio.sleep(_STOP_CHECK)
         await self._executor.drain()
+        await self._aggregator.drain()
 
     async def _settle_all(self) -> None:
         """Put back what still runs or is yet delivered, and wait until Redis has taken every outcome."""

@@ -17,6 +17,7 @@ const usage = `usage: peer VERB --redis URL [flags]
 verbs:
   enqueue        tasks from stdin, one JSON object a line
   work           run a server until SIGTERM, --until or --seconds
+  schedule       run a scheduler; its entries from stdin, one JSON object a line
   inspect        questions from stdin, one JSON object a line
   golden DIR     write the golden files (needs an empty database)
   bench drain | enqueue | latency
@@ -26,11 +27,12 @@ verbs:
 
 // verbs maps each verb to what runs it; the arguments are those after the verb.
 var verbs = map[string]func(args []string) error{
-	"enqueue": enqueue,
-	"work":    work,
-	"inspect": inspect,
-	"golden":  golden,
-	"bench":   bench,
+	"enqueue":  enqueue,
+	"work":     work,
+	"schedule": schedule,
+	"inspect":  inspect,
+	"golden":   golden,
+	"bench":    bench,
 }
 
 // errUsage marks a wrong command line, which exits with 2 instead of 1.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -52,6 +53,7 @@ func work(args []string) error {
 		config asynq.Config
 		limit  limits
 		delay  time.Duration
+		groups bool
 	)
 	o.Var(queues, "queues", "queues and weights, NAME=WEIGHT,...")
 	o.Var(&level, "log-level", "level of asynq's own log on stderr")
@@ -61,6 +63,10 @@ func work(args []string) error {
 	o.DurationVar(&config.DelayedTaskCheckInterval, "delayed-check-interval", 5*time.Second, "pause between looks for due tasks")
 	o.DurationVar(&config.ShutdownTimeout, "shutdown-timeout", 8*time.Second, "how long running tasks may take to end")
 	o.DurationVar(&delay, "retry-delay", -1, "fixed wait before a retry; negative: asynq's own backoff")
+	o.BoolVar(&groups, "aggregate", false, "make one task of type \"aggregated\" of a group: the payloads, a line each")
+	o.DurationVar(&config.GroupGracePeriod, "group-grace", time.Minute, "how long no task must have come into a group; at least 1s")
+	o.DurationVar(&config.GroupMaxDelay, "group-max-delay", 0, "how long a group's oldest task waits at most; 0: no limit")
+	o.IntVar(&config.GroupMaxSize, "group-max-size", 0, "how many tasks are enough; 0: no limit")
 	o.Int64Var(&limit.until, "until", 0, "stop after this many tasks have ended; 0: never")
 	o.Float64Var(&limit.seconds, "seconds", 0, "stop after this many seconds; 0: never")
 	conn, err := o.parse(args, 0)
@@ -71,7 +77,19 @@ func work(args []string) error {
 	if delay >= 0 {
 		config.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return delay }
 	}
+	if groups {
+		config.GroupAggregator = asynq.GroupAggregatorFunc(joined)
+	}
 	return serve(conn, config, limit)
+}
+
+// joined makes one task of a group's tasks: their payloads, a line each.
+func joined(_ string, tasks []*asynq.Task) *asynq.Task {
+	payloads := make([][]byte, len(tasks))
+	for i, t := range tasks {
+		payloads[i] = t.Payload()
+	}
+	return asynq.NewTask("aggregated", bytes.Join(payloads, []byte("\n")), asynq.Retention(time.Hour))
 }
 
 // serve runs a server until a signal or a limit ends it. Its running tasks are settled when it returns.

@@ -15,7 +15,8 @@ for i = 5, #ARGV, 6 do
     ids[#ids + 1] = id
     redis.call('HSET', key, 'msg', ARGV[i + 3], 'state', 'archived')
     if ARGV[i + 4] == '1' then
-      redis.call('HSETNX', key, 'cancelled', ARGV[4])
+      redis.call('HSET', key, 'cancelled', redis.call('HGET', key, 'stop') or ARGV[4])
+      redis.call('HDEL', key, 'stop')
     end
     redis.call('ZADD', KEYS[3], ARGV[4], id)
     record(key, ARGV[i + 5])

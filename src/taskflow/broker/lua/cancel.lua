@@ -11,7 +11,7 @@ if not task[1] then
 elseif state == 'completed' or state == 'archived' then
   return state
 elseif state == 'active' then
-  redis.call('HSET', KEYS[1], 'cancelled', ARGV[4])
+  redis.call('HSET', KEYS[1], 'stop', ARGV[4])
   redis.call('PUBLISH', ARGV[8], ARGV[3])
   return state
 elseif task[1] ~= ARGV[5] then
@@ -20,7 +20,7 @@ end
 detach(ARGV[1], ARGV[2], ARGV[3], state, task[3])
 unlock(task[4], ARGV[3])
 redis.call('HSET', KEYS[1], 'msg', ARGV[6], 'state', 'archived', 'cancelled', ARGV[4])
-redis.call('HDEL', KEYS[1], 'pending_since')
+redis.call('HDEL', KEYS[1], 'pending_since', 'stop')
 redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
 redis.call('PUBLISH', ARGV[7], 'archived')
 return state

@@ -19,6 +19,7 @@ for i = 4, #ARGV, 7 do
     else
       redis.call('HSET', ARGV[1] .. id, 'msg', ARGV[i + 3], 'state', 'completed')
     end
+    redis.call('HDEL', ARGV[1] .. id, 'stop')
     unlock(ARGV[i + 2], id)
   end
 end

@@ -16,10 +16,10 @@ end
 local found, active, leases = {}, {}, {}
 for _, id in ipairs(ids) do
   local key = ARGV[1] .. id
-  local fields = redis.pcall('HMGET', key, 'msg', 'cancelled')
+  local fields = redis.pcall('HMGET', key, 'msg', 'stop')
   if fields[1] then
     redis.call('HSET', key, 'state', 'active', 'owner', ARGV[4], 'started_at', ARGV[5])
-    redis.call('HDEL', key, 'pending_since')
+    redis.call('HDEL', key, 'pending_since', 'cancelled')
     found[#found + 1] = id
     found[#found + 1] = fields[1]
     found[#found + 1] = fields[2] and '1' or ''

@@ -7,7 +7,7 @@ local taken = 0
 
 local function move(set, id)
   local key = ARGV[1] .. id
-  local fields = redis.pcall('HMGET', key, 'msg', 'group', 'cancelled', 'unique_key')
+  local fields = redis.pcall('HMGET', key, 'msg', 'group', 'stop', 'unique_key')
   redis.call('ZREM', set, id)
   redis.call('ZREM', KEYS[6], id)
   taken = taken + 1
@@ -17,7 +17,8 @@ local function move(set, id)
   local group = fields[2]
   if fields[3] then
     unlock(fields[4], id)
-    redis.call('HSET', key, 'state', 'archived')
+    redis.call('HSET', key, 'state', 'archived', 'cancelled', fields[3])
+    redis.call('HDEL', key, 'stop')
     redis.call('ZADD', KEYS[5], math.floor(ARGV[3]), id)
   elseif group and group ~= '' then
     redis.call('HSET', key, 'state', 'aggregating')

@@ -6,14 +6,14 @@
 local tasks = {}
 for i = 3, #ARGV do
   local id = ARGV[i]
-  local task = redis.pcall('HMGET', ARGV[1] .. 't:' .. id, 'msg', 'state', 'result', 'pending_since', 'started_at', 'owner', 'attempts', 'cancelled')
+  local task = redis.pcall('HMGET', ARGV[1] .. 't:' .. id, 'msg', 'state', 'result', 'pending_since', 'started_at', 'owner', 'attempts', 'cancelled', 'stop')
   local state = task[2]
   if task[1] and state then
     local due = false
     if state == 'scheduled' or state == 'retry' then
       due = redis.call('ZSCORE', ARGV[2], id) or redis.call('ZSCORE', ARGV[1] .. state, id)
     end
-    tasks[#tasks + 1] = { task[1], state, due, redis.call('ZSCORE', KEYS[1], id), task[3], task[4], task[5], task[6], task[7], task[8] }
+    tasks[#tasks + 1] = { task[1], state, due, redis.call('ZSCORE', KEYS[1], id), task[3], task[4], task[5], task[6], task[7], task[8] or task[9] }
   else
     tasks[#tasks + 1] = false
   end

@@ -10,7 +10,7 @@ for i = 3, #ARGV, 3 do
   local key = ARGV[1] .. id
   local result = 0
   if leased(KEYS[2], id, ARGV[i + 1]) then
-    result = redis.call('HEXISTS', key, 'cancelled') == 1 and 2 or 1
+    result = redis.call('HEXISTS', key, 'stop') == 1 and 2 or 1
   end
   results[#results + 1] = result
   if result == 1 then

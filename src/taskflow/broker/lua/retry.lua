@@ -11,13 +11,14 @@ for i = 3, #ARGV, 6 do
   local key = ARGV[1] .. id
   local result = 0
   if leased(KEYS[2], id, ARGV[i + 1]) then
-    result = redis.call('HEXISTS', key, 'cancelled') == 1 and 2 or 1
+    result = redis.call('HEXISTS', key, 'stop') == 1 and 2 or 1
   end
   results[#results + 1] = result
   if result == 1 then
     local due = tonumber(ARGV[i + 3])
     ids[#ids + 1] = id
     redis.call('HSET', key, 'msg', ARGV[i + 2], 'state', 'retry')
+    redis.call('HDEL', key, 'owner', 'started_at')
     redis.call('ZADD', KEYS[3], math.ceil(due), id)
     if math.ceil(due) ~= due then
       redis.call('ZADD', KEYS[4], ARGV[i + 3], id)

@@ -1,0 +1,69 @@
+"""The API as one ASGI application: resources on Litestar, within the middleware."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import cast
+
+from litestar import Litestar, Router
+
+from taskflow.api import docs, health, middleware, progress, queues, servers, tasks, types
+from taskflow.api.errors import handle
+from taskflow.api.protocol import ASGIApp
+from taskflow.api.request import ApiRequest, Surroundings
+from taskflow.application.service import TaskService
+from taskflow.config import Settings
+from taskflow.observability.metrics import ApiMetrics
+from taskflow.observability.request_log import RequestLog
+
+PREFIX = "/api/v1"
+
+
+def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Event) -> ASGIApp:
+    """Return the API.
+
+    Args:
+        service: The use cases; it is closed when the application is shut down.
+        settings: All settings.
+        closing: Set when the server goes down: streams and waits end then. The end of the application sets it as well.
+
+    """
+    metrics = ApiMetrics()
+    around = Surroundings(service, settings, metrics, closing, int(settings.server.http.body_limit))
+    resources = Router(
+        PREFIX, route_handlers=[tasks.ROUTER, progress.ROUTER, queues.ROUTER, types.ROUTER, servers.ROUTER]
+    )
+    litestar = Litestar(
+        route_handlers=[resources, health.ROUTER, docs.ROUTER],
+        request_class=ApiRequest,
+        exception_handlers={Exception: handle},
+        lifespan=[_lifespan(around)],
+        logging_config=None,
+        openapi_config=docs.OPENAPI,
+    )
+    litestar.state.around = around
+    return _wrapped(cast("ASGIApp", litestar), settings, metrics)
+
+
+def _wrapped(app: ASGIApp, settings: Settings, metrics: ApiMetrics) -> ASGIApp:
+    """Return the application within the middleware; the last one here is the outermost."""
+    http = settings.server.http
+    app = middleware.cors(app, settings.api.cors.allow_origins)
+    app = middleware.recovery(app)
+    app = middleware.security_headers(app)
+    app = middleware.request_log(app, metrics, RequestLog() if http.request_log else None)
+    return middleware.request_id(app)
+
+
+def _lifespan(around: Surroundings) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            around.closing.set()
+            await around.service.close()
+
+    return lifespan

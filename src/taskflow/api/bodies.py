@@ -1,0 +1,175 @@
+"""Request bodies: JSON -> commands. Everything that cannot be used gets the error that names it and says what to write."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import cast
+
+import msgspec
+
+from taskflow.api.errors import BodyTooLarge, ClientDisconnected, UnsupportedMediaType, in_words
+from taskflow.api.protocol import Receive, header
+from taskflow.api.request import ApiRequest
+from taskflow.api.schemas import CreateTaskBody, RawBatch
+from taskflow.application.commands import CreateTask
+from taskflow.durations import parse_duration
+from taskflow.errors import (
+    InvalidOption,
+    InvalidPayload,
+    InvalidProcessAt,
+    InvalidQueue,
+    InvalidTaskId,
+    InvalidTaskType,
+    InvalidTimeout,
+    InvalidUnique,
+)
+from taskflow.task import MAX_SPAN
+
+_TASK = msgspec.json.Decoder(CreateTaskBody)
+_BATCH = msgspec.json.Decoder(RawBatch)
+_FIELDS = CreateTaskBody.__struct_fields__
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_JSON_TYPE = re.compile(rb"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
+_AT_FIELD = re.compile(r"^(?P<reason>.*) - at `\$\.(?P<field>\w+).*`$", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<field>.*)`", re.DOTALL)
+_MISSING_FIELD = re.compile(r"missing required field `(?P<field>\w+)`")
+_SECOND = timedelta(seconds=1)
+_NO_METADATA: dict[str, str] = {}
+
+
+_ONE_FIELD: dict[str, Callable[[str], InvalidOption]] = {
+    "type": InvalidTaskType,
+    "payload": InvalidPayload,
+    "queue": InvalidQueue,
+    "unique": InvalidUnique,
+    "task_id": InvalidTaskId,
+}
+_SEVERAL_FIELDS: dict[str, type[InvalidOption]] = {
+    "timeout": InvalidTimeout,
+    "deadline": InvalidTimeout,
+    "process_at": InvalidProcessAt,
+    "process_in": InvalidProcessAt,
+}
+
+
+def _for_field(name: str, reason: str) -> InvalidOption:
+    """Return the error for a field of the create body."""
+    make = _ONE_FIELD.get(name)
+    return make(reason) if make else _SEVERAL_FIELDS.get(name, InvalidOption)(name, reason)
+
+
+async def read_body(request: ApiRequest) -> bytes:
+    """Return the body of a request that is said to be JSON; its size is counted while it arrives.
+
+    A browser asks before it sends JSON to another site, so insisting on the type keeps strangers' pages from creating tasks.
+
+    Raises:
+        UnsupportedMediaType: It is not said to be JSON.
+        BodyTooLarge: It is larger than `server.http.body_limit`.
+        ClientDisconnected: The client is gone.
+
+    """
+    media_type = header(request.scope, b"content-type") or b""
+    if media_type != b"application/json" and not _JSON_TYPE.match(media_type):
+        raise UnsupportedMediaType(media_type.decode("latin-1"))
+    limit = request.around.body_limit
+    receive = cast("Receive", request.receive)
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        chunks.append(message["body"])
+        size += len(chunks[-1])
+        if size > limit:
+            raise BodyTooLarge(limit)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def read_task(body: bytes | msgspec.Raw) -> CreateTask:
+    """Return the command of a create body.
+
+    Raises:
+        InvalidOption: Or the subclass of the field that cannot be used.
+
+    """
+    try:
+        fields = _TASK.decode(body)
+    except _MALFORMED as error:
+        raise _explained(error, _FIELDS) from error
+    return CreateTask(
+        type=fields.type,
+        payload=fields.payload,
+        queue=fields.queue,
+        max_retries=fields.max_retries,
+        timeout=None if fields.timeout is None else read_span("timeout", fields.timeout),
+        deadline=None if fields.deadline is None else _read_time("deadline", fields.deadline),
+        process_at=None if fields.process_at is None else _read_time("process_at", fields.process_at),
+        process_in=None if fields.process_in is None else read_span("process_in", fields.process_in),
+        unique=None if fields.unique is None else _read_unique(fields.unique),
+        metadata=fields.metadata or _NO_METADATA,
+        task_id=fields.task_id,
+        retention=None if fields.retention is None else read_span("retention", fields.retention),
+        group=fields.group,
+    )
+
+
+def read_batch(body: bytes, *, limit: int) -> list[msgspec.Raw]:
+    """Return the tasks of a batch, for `read_task`. Raises `InvalidOption` if there are more than `limit`."""
+    try:
+        tasks = _BATCH.decode(body).tasks
+    except _MALFORMED as error:
+        raise _explained(error, RawBatch.__struct_fields__) from error
+    if len(tasks) > limit:
+        raise InvalidOption("tasks", f"has {len(tasks)} tasks, at most {limit} are taken; send them in several batches")
+    return tasks
+
+
+def read_span(name: str, text: str) -> timedelta:
+    """Return a duration written as Go writes it. Raises the error of the field."""
+    try:
+        span = parse_duration(text)
+    except ValueError as error:
+        raise _for_field(name, str(error)) from error
+    if span > MAX_SPAN:
+        raise _for_field(name, f"must be at most {MAX_SPAN.days} days, not {text!r}")
+    return span
+
+
+def _read_unique(text: str) -> timedelta:
+    span = read_span("unique", text)
+    if span < _SECOND:
+        raise InvalidUnique(f'must be at least "1s", not {text!r}')
+    return span
+
+
+def _read_time(name: str, text: str) -> datetime:
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise _for_field(name, f'must be a time with its zone, such as "2030-01-31T12:00:00Z", not {text[:100]!r}')
+    return moment
+
+
+def _explained(error: Exception, known: tuple[str, ...]) -> InvalidOption:
+    """Return the error for what msgspec says of a body."""
+    text = str(error)
+    if unknown := _UNKNOWN_FIELD.search(text):
+        name = unknown["field"][:100]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}"
+        return InvalidOption(name, f"is not a field of this request; {hint}")
+    if missing := _MISSING_FIELD.search(text):
+        return InvalidOption(missing["field"], "is missing; this field is required")
+    if at_field := _AT_FIELD.match(text):
+        return _for_field(at_field["field"], in_words(at_field["reason"]))
+    if isinstance(error, msgspec.ValidationError):
+        return InvalidOption("body", in_words(text))
+    return InvalidOption("body", f"must be a JSON object with the fields {', '.join(known)}: {text[:200]}")

@@ -1,0 +1,147 @@
+"""Progress: how far tasks have come, read once or followed as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Annotated
+
+from litestar import Router, get
+from litestar.params import HeaderParameter, QueryParameter
+
+from taskflow.api import schemas
+from taskflow.api.answer import Answer
+from taskflow.api.errors import body_of
+from taskflow.api.events import EventStream, event
+from taskflow.api.parameters import Queue, TaskId
+from taskflow.api.request import ApiRequest
+from taskflow.application.progress import ProgressEvent
+from taskflow.errors import InvalidOption, TaskFlowError, TaskNotFound
+
+MAX_TASKS = 10
+"""How many tasks one stream follows at most."""
+_WAITING = 100
+
+Events = AsyncGenerator[ProgressEvent, None]
+
+
+@get("/tasks/{task_id:str}/progress", operation_id="getProgress", summary="Read a task's progress")
+async def latest(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.ProgressEntryBody]:
+    """Return the newest entry of a task's progress."""
+    return Answer(schemas.progress_entry(await request.service.progress.latest(task_id, queue)))
+
+
+@get("/tasks/{task_id:str}/progress/history", operation_id="getProgressHistory", summary="Read all progress of a task")
+async def history(request: ApiRequest, task_id: TaskId) -> Answer[schemas.ProgressHistory]:
+    """Return what is kept of a task's progress, oldest first."""
+    entries = [schemas.progress_entry(entry) for entry in await request.service.progress.history(task_id)]
+    return Answer(schemas.ProgressHistory(task_id, len(entries), entries))
+
+
+@get("/tasks/{task_id:str}/progress/info", operation_id="getProgressInfo", summary="Read how much progress there is")
+async def info(request: ApiRequest, task_id: TaskId) -> Answer[schemas.ProgressInfoBody]:
+    """Return how much progress a task has published."""
+    found = await request.service.progress.info(task_id)
+    body = schemas.ProgressInfoBody(
+        task_id=task_id,
+        has_progress=found.length > 0,
+        length=found.length,
+        first_entry=found.first.stream_id if found.first else None,
+        last_entry=found.last.stream_id if found.last else None,
+    )
+    return Answer(body)
+
+
+@get(
+    "/tasks/{task_id:str}/progress/stream",
+    media_type="text/event-stream",
+    operation_id="followProgress",
+    summary="Follow a task's progress",
+)
+async def stream(
+    request: ApiRequest,
+    *,
+    task_id: TaskId,
+    queue: Queue = None,
+    with_history: Annotated[
+        bool, QueryParameter(name="history", description="Begin with all that was published, as `history` events.")
+    ] = False,
+    start_id: Annotated[str | None, QueryParameter(description="Begin behind the entry with this stream_id.")] = None,
+    last_event_id: Annotated[
+        str | None, HeaderParameter(name="Last-Event-ID", description="Where a viewer that comes back had stopped.")
+    ] = None,
+) -> EventStream:
+    """Send `progress` events as they come, then `done` (or `error`), and end. Comments keep the connection alive."""
+    events = await request.service.progress.follow(
+        task_id, queue=queue, after=last_event_id or start_id or None, history=with_history
+    )
+    return EventStream(_encoded(events), request.around.closing)
+
+
+@get(
+    "/progress/stream",
+    media_type="text/event-stream",
+    operation_id="followManyProgress",
+    summary="Follow the progress of several tasks",
+)
+async def stream_many(
+    request: ApiRequest,
+    task_ids: Annotated[str, QueryParameter(description="At most 10 task ids, with commas between.")],
+) -> EventStream:
+    """Send the events of several tasks; ends when each of them is done."""
+    names = list(dict.fromkeys(name for name in task_ids.split(",") if name))
+    if not 1 <= len(names) <= MAX_TASKS:
+        raise InvalidOption("task_ids", f"must be 1 to {MAX_TASKS} task ids with commas between, not {len(names)}")
+    followed = [await request.service.progress.follow(name) for name in names]
+    return EventStream(_encoded(_merged(followed)), request.around.closing)
+
+
+async def _encoded(events: Events) -> AsyncGenerator[bytes, None]:
+    """Yield events as they go out; what breaks the stream becomes its last event."""
+    try:
+        async with aclosing(events):
+            async for each in events:
+                yield _as_event(each)
+    except TaskFlowError as error:
+        yield event("error", body_of(error))
+
+
+def _as_event(each: ProgressEvent) -> bytes:
+    if each.entry is None:
+        return event("error", body_of(TaskNotFound(each.task_id)))
+    return event(each.kind, schemas.progress_entry(each.entry), event_id=each.entry.stream_id)
+
+
+async def _merged(followed: Sequence[Events]) -> Events:
+    """Yield the events of several tasks as they come."""
+    waiting: asyncio.Queue[ProgressEvent | TaskFlowError | None] = asyncio.Queue(_WAITING)
+    forwarders = [asyncio.create_task(_forward(events, waiting)) for events in followed]
+    try:
+        still_open = len(forwarders)
+        while still_open:
+            each = await waiting.get()
+            if isinstance(each, TaskFlowError):
+                raise each
+            if each is None:
+                still_open -= 1
+            else:
+                yield each
+    finally:
+        for forwarder in forwarders:
+            forwarder.cancel()
+        await asyncio.gather(*forwarders, return_exceptions=True)
+
+
+async def _forward(events: Events, waiting: asyncio.Queue[ProgressEvent | TaskFlowError | None]) -> None:
+    try:
+        async with aclosing(events):
+            async for each in events:
+                await waiting.put(each)
+    except TaskFlowError as error:
+        await waiting.put(error)
+    else:
+        await waiting.put(None)
+
+
+ROUTER = Router("/", route_handlers=[latest, history, info, stream, stream_many], tags=["progress"])

@@ -1,0 +1,44 @@
+"""ApiRequest: a request, with what the handlers need to answer it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+from msgspec import Struct
+
+from taskflow.application.service import TaskService
+from taskflow.config import Settings
+from taskflow.observability.metrics import ApiMetrics
+
+
+class Surroundings(Struct, frozen=True):
+    """What all handlers share. `closing` is set when the server goes down: then open streams and waits end."""
+
+    service: TaskService
+    settings: Settings
+    metrics: ApiMetrics
+    closing: asyncio.Event
+    body_limit: int
+
+
+class ApiRequest(Request[Any, Any, State]):
+    """A request of the API."""
+
+    @property
+    def around(self) -> Surroundings:
+        """What all handlers share."""
+        around: Surroundings = self.app.state.around
+        return around
+
+    @property
+    def service(self) -> TaskService:
+        """The use cases."""
+        return self.around.service
+
+    @property
+    def id(self) -> str:
+        """The request id, as logs and the header `X-Request-ID` have it."""
+        return str(self.scope.get("taskflow.request_id", ""))

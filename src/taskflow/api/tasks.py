@@ -1,0 +1,168 @@
+"""Tasks: create, read, cancel, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import structlog
+from litestar import Router, delete, get, post
+from litestar.params import QueryParameter
+from msgspec import UNSET
+
+from taskflow.api import schemas
+from taskflow.api.answer import Answer
+from taskflow.api.bodies import read_batch, read_body, read_span, read_task
+from taskflow.api.errors import body_of
+from taskflow.api.parameters import Queue, TaskId
+from taskflow.api.request import ApiRequest
+from taskflow.application.commands import CancelTask, CreateTask, DeleteTask
+from taskflow.application.queries import GetTask, ListTasks
+from taskflow.errors import InvalidOption, InvalidTaskState, ProgressNotFound, TaskFlowError
+from taskflow.task import TaskInfo, TaskState
+
+MAX_WAIT = timedelta(seconds=60)
+"""The longest a request may wait for a result."""
+_LOG = structlog.get_logger("taskflow.audit")
+
+
+@post("/", opt={"body": schemas.CreateTaskBody}, operation_id="createTask", summary="Create a task")
+async def create(request: ApiRequest) -> Answer[schemas.Created]:
+    """Create a task. Answers once it is stored; the header Location names it."""
+    info = await request.service.create(read_task(await read_body(request)))
+    return Answer(schemas.created(info), 201, {"Location": f"/api/v1/tasks/{quote(info.id, safe='')}"})
+
+
+@post(
+    "/batch",
+    status_code=200,
+    opt={"body": schemas.BatchBody},
+    operation_id="createTasks",
+    summary="Create many tasks",
+)
+async def create_batch(request: ApiRequest) -> Answer[schemas.BatchCreated]:
+    """Create tasks in one request. Each has its own result, in order: a task that cannot be used stops no other."""
+    body = await read_body(request)
+    results: list[schemas.BatchResult | None] = []
+    commands: list[CreateTask] = []
+    for raw in read_batch(body, limit=request.around.settings.server.http.batch_limit):
+        try:
+            commands.append(read_task(raw))
+            results.append(None)
+        except InvalidOption as error:
+            results.append(_refused(error))
+    answers = iter(await request.service.create_many(commands))
+    final = [_result(next(answers)) if result is None else result for result in results]
+    failed = sum(result.error is not UNSET for result in final)
+    return Answer(schemas.BatchCreated(len(final) - failed, failed, final))
+
+
+def _result(answer: TaskInfo | TaskFlowError) -> schemas.BatchResult:
+    if isinstance(answer, TaskInfo):
+        return schemas.BatchResult(task_id=answer.id, queue=answer.queue, status=answer.state.value)
+    return _refused(answer)
+
+
+def _refused(error: TaskFlowError) -> schemas.BatchResult:
+    body = body_of(error)
+    return schemas.BatchResult(error=body.error, code=body.code, details=body.details)
+
+
+@get("/", operation_id="listTasks", summary="List tasks")
+async def list_tasks(
+    request: ApiRequest,
+    *,
+    queue: Annotated[str | None, QueryParameter(description="Default: the setting queues.default.")] = None,
+    status: Annotated[
+        str, QueryParameter(description="The state: pending, active, scheduled, retry, archived, completed.")
+    ] = "active",
+    page: Annotated[int, QueryParameter(description="Counts from 0.")] = 0,
+    size: Annotated[int, QueryParameter(description="Tasks on a page, 1 to 1,000.")] = 20,
+    task_type: Annotated[str | None, QueryParameter(name="type", description="Only tasks of this type.")] = None,
+    text: Annotated[
+        str | None, QueryParameter(name="q", description="Only tasks whose id, last error or payload holds this text.")
+    ] = None,
+    group: Annotated[str | None, QueryParameter(description="The group, for status=aggregating.")] = None,
+) -> Answer[list[schemas.TaskSummary]]:
+    """Return one page of a queue's tasks in a state; the header X-Total-Count says how many there are."""
+    query = ListTasks(
+        queue=queue, state=read_state(status), page=page, size=size, type=task_type, text=text or None, group=group
+    )
+    found = await request.service.list(query)
+    return Answer([schemas.summary(info) for info in found.tasks], headers={"X-Total-Count": str(found.total)})
+
+
+def read_state(text: str) -> TaskState:
+    """Return the state of a name. Raises `InvalidTaskState`."""
+    try:
+        return TaskState(text)
+    except ValueError:
+        raise InvalidTaskState(f"must be one of {', '.join(TaskState)}, not {text[:50]!r}") from None
+
+
+@get("/{task_id:str}", operation_id="getTask", summary="Read a task")
+async def read(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.TaskBody]:
+    """Return all that is known of a task."""
+    info = await request.service.get(GetTask(task_id, queue))
+    try:
+        entry = await request.service.progress.latest(info.id, info.queue)
+    except ProgressNotFound:
+        entry = None
+    return Answer(schemas.task(info, entry if entry is not None and entry.stream_id else None))
+
+
+@get("/{task_id:str}/result", operation_id="getResult", summary="Read or await a task's result")
+async def result(
+    request: ApiRequest,
+    task_id: TaskId,
+    queue: Queue = None,
+    wait: Annotated[str, QueryParameter(description="How long to wait for the task's end, at most 60s.")] = "0s",
+) -> Answer[schemas.ResultBody]:
+    """Return the result of a task that has ended; 202 while it has not."""
+    span = min(read_span("wait", wait), MAX_WAIT)
+    query = GetTask(task_id, queue)
+    info = (
+        await _unless_closing(request, request.service.result(query, span))
+        if span
+        else await request.service.result(query)
+    )
+    if info is not None:
+        return Answer(schemas.result(info))
+    state = (await request.service.get(query)).state
+    return Answer(schemas.ResultBody(task_id=task_id, state=state.value), 202)
+
+
+async def _unless_closing(request: ApiRequest, waiting: Coroutine[Any, Any, TaskInfo | None]) -> TaskInfo | None:
+    """Wait, but no longer than the server is up: it must not hold up its own end."""
+    wait = asyncio.create_task(waiting)
+    closing = asyncio.create_task(request.around.closing.wait())
+    try:
+        await asyncio.wait([wait, closing], return_when=asyncio.FIRST_COMPLETED)
+        return wait.result() if wait.done() else None
+    finally:
+        wait.cancel()
+        closing.cancel()
+
+
+@delete("/{task_id:str}", status_code=200, operation_id="deleteTask", summary="Delete a task")
+async def remove(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.Message]:
+    """Delete a task that is not running."""
+    await request.service.delete(DeleteTask(task_id, queue))
+    _LOG.info("task deleted", task_id=task_id, request_id=request.id)
+    return Answer(schemas.Message("task deleted"))
+
+
+@post("/{task_id:str}/cancel", status_code=200, operation_id="cancelTask", summary="Cancel a task")
+async def cancel(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.Message]:
+    """Stop a task for good. A running one is told to stop, and is archived when it has."""
+    state = await request.service.cancel(CancelTask(task_id, queue))
+    _LOG.info("task cancelled", task_id=task_id, state=state.value, request_id=request.id)
+    return Answer(schemas.Message("task cancelled"))
+
+
+ROUTER = Router(
+    "/tasks", route_handlers=[create, create_batch, list_tasks, read, result, remove, cancel], tags=["tasks"]
+)

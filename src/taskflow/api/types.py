@@ -1,0 +1,30 @@
+"""Task types: what the workers have published of the tasks they serve."""
+
+from __future__ import annotations
+
+from litestar import Router, get
+
+from taskflow.api import schemas
+from taskflow.api.answer import Answer
+from taskflow.api.errors import TaskTypeNotFound
+from taskflow.api.parameters import TypeName
+from taskflow.api.request import ApiRequest
+
+
+@get("/", operation_id="listTaskTypes", summary="List task types")
+async def list_types(request: ApiRequest) -> Answer[list[schemas.TaskTypeBody]]:
+    """Return all task types with the schemas of their payloads and their defaults."""
+    return Answer([schemas.task_type(entry) for entry in await request.service.types()])
+
+
+@get("/{task_type:path}", operation_id="getTaskType", summary="Read a task type")
+async def read(request: ApiRequest, task_type: TypeName) -> Answer[schemas.TaskTypeBody]:
+    """Return a task type."""
+    name = task_type.removeprefix("/")
+    for entry in await request.service.types():
+        if entry.type == name:
+            return Answer(schemas.task_type(entry))
+    raise TaskTypeNotFound(name)
+
+
+ROUTER = Router("/task-types", route_handlers=[list_types, read], tags=["task types"])

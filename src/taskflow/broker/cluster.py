@@ -1,0 +1,163 @@
+"""ClusterLink: a link for each primary of a Redis Cluster; each command goes where its key is.
+
+All keys of a queue share one slot, so a script never spans nodes. The client library knows the topology; MOVED, ASK and
+TRYAGAIN are followed here, for each command alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import redis
+import redis.asyncio.cluster
+from redis.exceptions import RedisError, ResponseError
+
+from taskflow.broker.link import Link
+from taskflow.errors import BrokerUnavailable
+
+_REDIRECTIONS = 6
+"""How often a command follows the cluster's directions, or is tried again, while slots move."""
+_PAUSE = 0.05
+"""How long (s) to wait before a command is tried again that the cluster cannot serve now; doubled each time."""
+_KEYLESS = frozenset({"TIME", "INFO", "PUBLISH", "FLUSHALL"})
+
+Node = redis.asyncio.cluster.ClusterNode
+Command = tuple[Any, ...]
+
+
+class ClusterLink:
+    """Runs commands on the nodes of a cluster; used as a `Link` is.
+
+    Args:
+        cluster: The library's client, which knows the topology.
+        timeout: How long (s) replies may take.
+
+    """
+
+    def __init__(self, cluster: redis.asyncio.RedisCluster, *, timeout: float) -> None:
+        self._cluster = cluster
+        self._timeout = timeout
+        self._links: dict[str, Link] = {}
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands and return their replies, in order; an error reply is a `ResponseError` in its place.
+
+        Raises:
+            BrokerUnavailable: A node does not answer: commands may have taken effect, on other nodes too.
+
+        """
+        replies: list[Any] = [None] * len(commands)
+        waiting = list(range(len(commands)))
+        for attempt in range(_REDIRECTIONS):
+            await self._send(commands, waiting, replies)
+            waiting = [i for i in waiting if _again(replies[i])]
+            if not waiting:
+                break
+            await self._redirect(commands, waiting, replies, attempt)
+            waiting = [i for i in waiting if _again(replies[i])]
+        return replies
+
+    async def _send(self, commands: Sequence[Command], waiting: Sequence[int], replies: list[Any]) -> None:
+        """Send some of the commands, those of a node together, all nodes at once."""
+        by_node: dict[str, tuple[Node, list[int]]] = {}
+        for i in waiting:
+            node = await self._node_of(commands[i])
+            by_node.setdefault(node.name, (node, []))[1].append(i)
+        trips = [self._link(node).exchange([commands[i] for i in members]) for node, members in by_node.values()]
+        results = await asyncio.gather(*trips, return_exceptions=True)
+        lost = [result for result in results if isinstance(result, BaseException)]
+        if lost:
+            await self._refresh()
+            raise lost[0]
+        for (_, members), result in zip(by_node.values(), results, strict=True):
+            assert not isinstance(result, BaseException)  # noqa: S101 - raised above
+            for i, reply in zip(members, result, strict=True):
+                replies[i] = reply
+
+    async def _redirect(
+        self, commands: Sequence[Command], waiting: Sequence[int], replies: list[Any], attempt: int
+    ) -> None:
+        """Do what the replies ask for before the commands are sent again."""
+        asking = [i for i in waiting if str(replies[i]).startswith("ASK ")]
+        for i in asking:
+            host, _, port = str(replies[i]).split()[2].rpartition(":")
+            node = self._cluster.get_node(host=host, port=int(port)) or await self._strange_node(host, int(port))
+            replies[i] = (await self._link(node).exchange([("ASKING",), commands[i]]))[1]
+        if any(str(replies[i]).startswith("MOVED ") for i in waiting):
+            await self._refresh()
+        elif len(asking) < len(waiting):
+            await asyncio.sleep(_PAUSE * 2**attempt)
+
+    async def _strange_node(self, host: str, port: int) -> Node:
+        """Return a node that has just joined."""
+        await self._refresh()
+        node = self._cluster.get_node(host=host, port=port)
+        if node is None:
+            raise BrokerUnavailable(f"the cluster points to {host}:{port}, which is none of its nodes")
+        return node
+
+    async def _node_of(self, command: Command) -> Node:
+        await self._learn()
+        key = first_key(command)
+        try:
+            if key is None:
+                return self._cluster.get_random_primary_node()
+            node = self._cluster.get_node_from_key(key)
+        except (RedisError, IndexError) as error:
+            await self._refresh()
+            raise BrokerUnavailable(f"no node of the cluster serves the key of {command[0]}: {error}") from error
+        assert node is not None  # noqa: S101 - only replicas can be missing
+        return node
+
+    async def _learn(self) -> None:
+        """Ask for the topology if it is not known yet."""
+        try:
+            await self._cluster.initialize()
+        except (RedisError, OSError) as error:
+            raise BrokerUnavailable(f"the cluster does not answer: {error}") from error
+
+    async def _refresh(self) -> None:
+        """Ask for the topology anew."""
+        try:
+            await self._cluster.nodes_manager.initialize()
+        except (RedisError, OSError) as error:
+            raise BrokerUnavailable(f"the cluster does not answer: {error}") from error
+
+    def _link(self, node: Node) -> Link:
+        link = self._links.get(node.name)
+        if link is None:
+            link = self._links[node.name] = Link(partial(_open, node), timeout=self._timeout)
+        return link
+
+    async def load(self, text: str) -> None:
+        """Teach a script to all primaries."""
+        await self._learn()
+        nodes = self._cluster.get_primaries()
+        await asyncio.gather(*(self._link(node).exchange([("SCRIPT", "LOAD", text)]) for node in nodes))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for link in self._links.values():
+            await link.close()
+        await self._cluster.aclose()
+
+
+async def _open(node: Node) -> Any:
+    connection: Any = node.connection_class(**node.connection_kwargs)
+    await connection.connect()
+    return connection
+
+
+def first_key(command: Command) -> Any:
+    """Return the first key of a command, None if it has none."""
+    if command[0] in _KEYLESS:
+        return None
+    return command[3] if command[0] == "EVALSHA" else command[1]
+
+
+def _again(reply: object) -> bool:
+    """Whether a reply asks to try again, here or elsewhere."""
+    return isinstance(reply, ResponseError) and str(reply).startswith(("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"))

@@ -1,0 +1,120 @@
+"""The API within the test's loop, without a socket (`http`), and behind a real uvicorn (`live`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from taskflow.api.protocol import ASGIApp, Message
+from taskflow.asgi import create_app, serve
+from taskflow.broker.catalog import TaskCatalog, TaskType
+from taskflow.client import Client
+from taskflow.config import Settings, load_settings
+from taskflow.worker.handler import Handler
+
+Publish = Callable[..., Awaitable[None]]
+HttpWith = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+Serving = Callable[..., AbstractAsyncContextManager[tuple[uvicorn.Server, str]]]
+
+
+async def demo(message: str, count: int = 3) -> str:
+    """Say something."""
+    return message * count
+
+
+def _settings(**overrides: Any) -> Settings:
+    """The default settings but for some: `server__http__port` is `server.http.port`."""
+    return load_settings(environ={}, overrides={name.replace("__", "."): value for name, value in overrides.items()})
+
+
+@asynccontextmanager
+async def _http_client(settings: Settings, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API of its own, which is started and shut down as a server would do it."""
+    app = create_app(settings, redis_url=redis_url)
+    transport = httpx.ASGITransport(app=app)
+    async with _lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+        yield client
+
+
+@asynccontextmanager
+async def _lifespan(app: ASGIApp) -> AsyncIterator[None]:
+    incoming: asyncio.Queue[Message] = asyncio.Queue()
+    outgoing: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def run() -> None:
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}}, incoming.get, outgoing.put)
+
+    running = asyncio.create_task(run())
+    incoming.put_nowait({"type": "lifespan.startup"})
+    assert (await outgoing.get())["type"] == "lifespan.startup.complete"
+    yield
+    incoming.put_nowait({"type": "lifespan.shutdown"})
+    assert (await outgoing.get())["type"] == "lifespan.shutdown.complete"
+    await running
+
+
+@asynccontextmanager
+async def _serving(settings: Settings, redis_url: str) -> AsyncIterator[tuple[uvicorn.Server, str]]:
+    """Makes real servers in the loop of the test, to enter with `async with`: the server and its URL."""
+    server = serve(settings, redis_url=redis_url, handle_signals=False)
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.005)
+        assert not running.done()
+    host, port = server.servers[0].sockets[0].getsockname()
+    yield server, f"http://{host}:{port}"
+    server.should_exit = True
+    await running
+
+
+@pytest.fixture
+def http_with(redis_url: str) -> HttpWith:
+    """Makes APIs with other settings (`tasks__payload_limit=100`), or with another `url` of Redis, to enter with `async with`."""
+
+    def http_with(url: str = redis_url, **overrides: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        return _http_client(_settings(**overrides), url)
+
+    return http_with
+
+
+@pytest.fixture
+def serving(redis_url: str) -> Serving:
+    """Makes real servers in the loop of the test, to enter with `async with`: the server and its URL."""
+
+    def serving(**overrides: Any) -> AbstractAsyncContextManager[tuple[uvicorn.Server, str]]:
+        return _serving(_settings(server__http__port=0, **overrides), redis_url)
+
+    return serving
+
+
+@pytest.fixture
+async def http(http_with: HttpWith) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API with the default settings."""
+    async with http_with() as client:
+        yield client
+
+
+@pytest.fixture
+async def live(serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API behind a real server."""
+    async with serving() as (_, url), httpx.AsyncClient(base_url=url, timeout=10) as client:
+        yield client
+
+
+@pytest.fixture
+def publish(client: Client) -> Publish:
+    """Lets the catalog say that a worker serves a type: a name, a function, and fields of `TaskType`."""
+
+    async def publish(task_type: str = "demo", function: Callable[..., Any] = demo, **fields: Any) -> None:
+        handler = Handler(function)
+        await TaskCatalog(client.broker).publish(
+            [TaskType(type=task_type, schema=handler.schema, doc=handler.doc, **fields)]
+        )
+
+    return publish

@@ -1,0 +1,333 @@
+"""Progress over HTTP, the streams behind a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from taskflow import Client, Inspector, Progress, SkipRetry, TaskContext, TaskFlow
+from taskflow.api import events
+from taskflow.broker.progress import ProgressStream
+
+TASKS = "/api/v1/tasks"
+HOUR = timedelta(hours=1)
+
+
+class Event(NamedTuple):
+    """One event as it came."""
+
+    name: str
+    data: Any
+    id: str
+
+
+class Viewer:
+    """Reads a stream of events."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._lines = response.aiter_lines()
+        self.comments: list[str] = []
+
+    async def next(self) -> Event | None:
+        """The next event, None at the end."""
+        fields: dict[str, str] = {}
+        async with asyncio.timeout(10):
+            async for line in self._lines:
+                if line.startswith(":"):
+                    self.comments.append(line)
+                elif line:
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+                elif fields:
+                    return Event(fields["event"], json.loads(fields["data"]), fields.get("id", ""))
+        return None
+
+    async def rest(self) -> list[Event]:
+        """All events to the end."""
+        found = []
+        while (event := await self.next()) is not None:
+            found.append(event)
+        return found
+
+
+@asynccontextmanager
+async def viewing(http: httpx.AsyncClient, path: str, **headers: str) -> AsyncIterator[Viewer]:
+    async with http.stream("GET", path, headers=headers) as response:
+        assert response.status_code == 200, await response.aread()
+        assert response.headers["content-type"].startswith("text/event-stream")
+        yield Viewer(response)
+
+
+@pytest.fixture
+def steps(app: TaskFlow) -> asyncio.Queue[float | None]:
+    """The handler `steps` publishes the numbers put here, ends with None, and fails with -1."""
+    orders: asyncio.Queue[float | None] = asyncio.Queue()
+
+    @app.task("steps")
+    async def run(ctx: TaskContext) -> None:
+        while (percentage := await orders.get()) is not None:
+            if percentage < 0:
+                raise SkipRetry("no use")
+            await ctx.progress(percentage, "working", f"at {percentage}")
+
+    return orders
+
+
+async def test_progress_is_followed_to_the_end(
+    live: httpx.AsyncClient, app: TaskFlow, start_worker: Any, steps: asyncio.Queue[float | None]
+) -> None:
+    await start_worker(app)
+    info = await app.client.enqueue("steps")
+
+    async with viewing(live, f"{TASKS}/{info.id}/progress/stream") as viewer:
+        steps.put_nowait(10)
+        first = await viewer.next()
+        steps.put_nowait(62.5)
+        second = await viewer.next()
+        steps.put_nowait(None)
+        rest = await viewer.rest()
+
+    assert first is not None
+    assert second is not None
+    assert (first.name, second.name) == ("progress", "progress")
+    assert first.id == first.data["stream_id"]
+    progress = first.data["progress"]
+    assert first.data == {"progress": progress, "is_final": False, "stream_id": first.id}
+    assert progress == {
+        "task_id": info.id,
+        "percentage": 10,
+        "stage": "working",
+        "message": "at 10",
+        "timestamp_ms": progress["timestamp_ms"],
+    }
+    assert second.data["progress"]["percentage"] == 62.5
+    assert [event.name for event in rest] == ["done"]
+    assert (rest[0].data["is_final"], rest[0].data["status"]) == (True, "completed")
+    assert rest[0].data["progress"]["percentage"] == 100
+
+
+async def test_a_stream_opened_after_the_end_answers_at_once(
+    live: httpx.AsyncClient, app: TaskFlow, start_worker: Any, steps: asyncio.Queue[float | None]
+) -> None:
+    await start_worker(app)
+    steps.put_nowait(10)
+    steps.put_nowait(-1)
+    info = await app.client.enqueue("steps")
+    await live.get(f"{TASKS}/{info.id}/result?wait=10s")
+
+    async with viewing(live, f"{TASKS}/{info.id}/progress/stream") as viewer:
+        seen = await viewer.rest()
+
+    assert seen[-1].name == "done"
+    assert seen[-1].data["status"] == "failed"
+    assert seen[-1].data["progress"]["percentage"] == 10
+
+
+async def test_history_comes_first_and_a_viewer_that_comes_back_goes_on_where_it_stopped(
+    live: httpx.AsyncClient, client: Client
+) -> None:
+    await client.enqueue("demo", task_id="1", retention=HOUR)
+    stream = ProgressStream(client.broker)
+    for percentage in (1, 2, 3):
+        await stream.publish(Progress(task_id="1", percentage=percentage))
+    await stream.publish(Progress(task_id="1", percentage=100), status="completed")
+    path = f"{TASKS}/1/progress/stream"
+
+    async with viewing(live, f"{path}?history=true") as viewer:
+        history = await viewer.rest()
+    async with viewing(live, path, **{"Last-Event-ID": history[1].id}) as viewer:
+        again = await viewer.rest()
+    async with viewing(live, f"{path}?start_id={history[0].id}") as viewer:
+        by_query = await viewer.rest()
+    async with viewing(live, path) as viewer:
+        plain = await viewer.rest()
+
+    assert [event.name for event in history] == ["history", "history", "history", "done"]
+    assert [(event.name, event.data["progress"]["percentage"]) for event in again] == [("progress", 3), ("done", 100)]
+    assert len(by_query) == 3
+    assert [event.name for event in plain] == ["done"]
+
+
+@pytest.mark.parametrize(("end", "status"), [("cancel", "cancelled"), ("fail", "failed"), ("complete", "completed")])
+async def test_a_task_without_progress_tells_its_end_by_its_state(
+    live: httpx.AsyncClient, app: TaskFlow, start_worker: Any, end: str, status: str
+) -> None:
+    @app.task("silent")
+    async def silent(end: str) -> None:
+        if end == "fail":
+            raise SkipRetry("no use")
+
+    info = await app.client.enqueue("silent", {"end": end}, retention=HOUR)
+    if end == "cancel":
+        await Inspector(app.client.broker).cancel(info.id)
+    else:
+        await start_worker(app)
+        await live.get(f"{TASKS}/{info.id}/result?wait=10s")
+
+    async with viewing(live, f"{TASKS}/{info.id}/progress/stream") as viewer:
+        seen = await viewer.rest()
+    latest = (await live.get(f"{TASKS}/{info.id}/progress")).json()
+
+    assert [(event.name, event.data["status"], event.data["is_final"]) for event in seen] == [("done", status, True)]
+    assert (latest["status"], latest["is_final"]) == (status, True)
+
+
+async def test_a_viewer_of_a_waiting_task_is_told_when_it_is_cancelled(live: httpx.AsyncClient, client: Client) -> None:
+    await client.enqueue("demo", task_id="1")
+
+    async with viewing(live, f"{TASKS}/1/progress/stream") as viewer:
+        await Inspector(client.broker).cancel("1")
+        seen = await viewer.rest()
+
+    assert [(event.name, event.data["status"]) for event in seen] == [("done", "cancelled")]
+
+
+async def test_a_task_that_disappears_ends_the_stream_with_an_error(live: httpx.AsyncClient, client: Client) -> None:
+    await client.enqueue("demo", task_id="1")
+
+    async with viewing(live, f"{TASKS}/1/progress/stream") as viewer:
+        await Inspector(client.broker).delete("1", "default")
+        seen = await viewer.rest()
+
+    assert [(event.name, event.data["code"]) for event in seen] == [("error", "TASK_NOT_FOUND")]
+
+
+async def test_a_quiet_stream_is_kept_alive(
+    live: httpx.AsyncClient, client: Client, monkeypatch: pytest.MonkeyPatch, wait_until: Any
+) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.02)
+    await client.enqueue("demo", task_id="1")
+
+    async with viewing(live, f"{TASKS}/1/progress/stream") as viewer:
+        waiting = asyncio.create_task(viewer.next())
+        await wait_until(lambda: viewer.comments)
+        await ProgressStream(client.broker).publish(Progress(task_id="1", percentage=5))
+        event = await waiting
+
+    assert viewer.comments[0].startswith(":")
+    assert event is not None
+    assert event.data["progress"]["percentage"] == 5
+
+
+async def test_a_viewer_that_leaves_leaves_nothing(live: httpx.AsyncClient, client: Client, wait_until: Any) -> None:
+    await client.enqueue("demo", task_id="1")
+    before = asyncio.all_tasks()
+
+    async with viewing(live, f"{TASKS}/1/progress/stream"):
+        assert await _subscribed(client) == 2
+
+    async def forgotten() -> bool:
+        return await _subscribed(client) == 0
+
+    await wait_until(forgotten)
+    await wait_until(lambda: len(asyncio.all_tasks()) <= len(before) + 1)  # the shared reader stays
+
+
+async def _subscribed(client: Client) -> int:
+    (channels,) = await client.broker.execute(("PUBSUB", "CHANNELS", "taskflow:*"))
+    return len(channels)
+
+
+async def test_several_tasks_are_followed_in_one_stream(live: httpx.AsyncClient, client: Client) -> None:
+    await client.enqueue("demo", task_id="1")
+    await client.enqueue("demo", task_id="2")
+
+    async with viewing(live, "/api/v1/progress/stream?task_ids=1,2") as viewer:
+        await ProgressStream(client.broker).publish(Progress(task_id="2", percentage=5))
+        first = await viewer.next()
+        await Inspector(client.broker).cancel("1")
+        second = await viewer.next()
+        await Inspector(client.broker).cancel("2")
+        rest = await viewer.rest()
+
+    assert first is not None
+    assert second is not None
+    assert (first.name, first.data["progress"]["task_id"]) == ("progress", "2")
+    assert (second.name, second.data["progress"]["task_id"]) == ("done", "1")
+    assert [(event.name, event.data["progress"]["task_id"]) for event in rest] == [("done", "2")]
+
+
+async def test_a_viewer_of_several_tasks_that_leaves_leaves_nothing(
+    live: httpx.AsyncClient, client: Client, wait_until: Any
+) -> None:
+    await client.enqueue("demo", task_id="1")
+    await client.enqueue("demo", task_id="2")
+
+    async with viewing(live, "/api/v1/progress/stream?task_ids=1,2"):
+        await wait_until(lambda: _subscribed_is(client, 4))
+
+    await wait_until(lambda: _subscribed_is(client, 0))
+
+
+async def _subscribed_is(client: Client, count: int) -> bool:
+    return await _subscribed(client) == count
+
+
+async def test_a_viewer_that_does_not_read_is_dropped(
+    serving: Any, client: Client, wait_until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "SLOW_SECONDS", 0.1)
+    await client.enqueue("demo", task_id="1")
+    entry = Progress(task_id="1", percentage=1, message="x" * 50_000)
+    await ProgressStream(client.broker).publish_all([(entry, None)] * 400)
+
+    async with serving() as (server, url):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1)
+        writer.write(f"GET {TASKS}/1/progress/stream?history=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert (await reader.read(12)) == b"HTTP/1.1 200"
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+
+        with capture_logs() as logs:
+            await wait_until(lambda: not server.server_state.tasks)
+
+        assert "a viewer that does not read was dropped" in [line["event"] for line in logs]
+        writer.close()
+
+
+async def test_streams_and_waits_end_with_the_server(serving: Any, client: Client, wait_until: Any) -> None:
+    await client.enqueue("demo", task_id="1")
+
+    async with (
+        serving() as (server, url),
+        httpx.AsyncClient(base_url=url) as http,
+        asyncio.timeout(4),
+        viewing(http, f"{TASKS}/1/progress/stream") as viewer,
+    ):
+        waiting = asyncio.create_task(http.get(f"{TASKS}/1/result?wait=30s"))
+        await wait_until(lambda: len(server.server_state.tasks) == 2)
+        server.should_exit = True
+
+        assert await viewer.rest() == []
+        assert (await waiting).status_code == 202
+
+
+async def test_history_and_info(http: httpx.AsyncClient, client: Client) -> None:
+    stream = ProgressStream(client.broker)
+    empty = (await http.get(f"{TASKS}/1/progress/info")).json()
+    none = (await http.get(f"{TASKS}/1/progress/history")).json()
+    for percentage in (1, 2):
+        await stream.publish(Progress(task_id="1", percentage=percentage, metadata={"n": percentage}))
+
+    history = (await http.get(f"{TASKS}/1/progress/history")).json()
+    info = (await http.get(f"{TASKS}/1/progress/info")).json()
+
+    assert empty == {"task_id": "1", "has_progress": False, "length": 0, "first_entry": None, "last_entry": None}
+    assert none == {"task_id": "1", "count": 0, "history": []}
+    assert (history["task_id"], history["count"]) == ("1", 2)
+    assert [entry["progress"]["metadata"] for entry in history["history"]] == [{"n": 1}, {"n": 2}]
+    assert info == {
+        "task_id": "1",
+        "has_progress": True,
+        "length": 2,
+        "first_entry": history["history"][0]["stream_id"],
+        "last_entry": history["history"][1]["stream_id"],
+    }

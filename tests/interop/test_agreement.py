@@ -1,0 +1,266 @@
+"""For tasks in every state, asynq's inspector and ours say the same of tasks, lists, queues and history.
+
+One queue was worked on by Go, the other by us, and both clients have put tasks into each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from interop.go_peer import GoPeer, Reply, base64_text
+from support.waiting import wait_until
+from taskflow import Client, Inspector, QueueInfo, Retry, SkipRetry, TaskContext, TaskFlow, TaskInfo, TaskState
+from taskflow.wire.keys import ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, TASK_TYPES, day_name, queue_keys
+
+if TYPE_CHECKING:
+    from conftest import StartWorker
+
+pytestmark = pytest.mark.go
+
+QUEUES = ("gos", "ours")
+GROUP = "user:42"
+HOUR = timedelta(hours=1)
+IN_2100 = 4102444800
+LISTED = [
+    *((state, None) for state in TaskState if state is not TaskState.AGGREGATING),
+    (TaskState.AGGREGATING, GROUP),
+]
+
+
+def handlers(app: TaskFlow) -> None:
+    """What the peer's handlers do, for the types used here."""
+
+    @app.task("fail*")
+    async def fail(context: TaskContext, payload: bytes) -> None:
+        raise Retry(HOUR, payload.decode())
+
+    @app.task("skip")
+    async def skip(payload: bytes) -> None:
+        raise SkipRetry(payload.decode())
+
+    @app.task("echo")
+    async def echo(payload: bytes) -> bytes:
+        return payload
+
+    @app.task("sleep")
+    async def sleep(payload: bytes) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def filled(go: GoPeer, client: Client, inspector: Inspector, app: TaskFlow, start_worker: StartWorker) -> None:
+    """Both queues with two tasks in each state, one by each client; the workers' slots are taken, so nothing moves."""
+    handlers(app)
+    await go.work("--queues=gos", "--concurrency=2", "--retry-delay=1h")
+    await start_worker(app, queues={"ours": 1}, concurrency=2)
+    for queue in QUEUES:
+        await run_some(go, client, queue)
+        await wait_until(lambda queue=queue: settled(inspector, queue))  # type: ignore[misc]  # a default binds the name
+        await take_the_slots(go, client, queue)
+        await wait_until(lambda queue=queue: busy(inspector, queue))  # type: ignore[misc]  # as above
+        await let_some_wait(go, client, queue)
+
+
+async def run_some(go: GoPeer, client: Client, queue: str) -> None:
+    headers = {"trace-id": "4bf92f35", "schlüssel": "wért"}
+    await go.enqueue("echo", b"\x00\xff", queue=queue, task_id="completed-go", retention="1h", headers=headers)
+    await go.enqueue("fail", "gave up: ⚠".encode(), queue=queue, task_id="archived-go", max_retry=0)
+    await go.enqueue("fail:later", b"not yet", queue=queue, task_id="retry-go", unique="3h")
+    await client.enqueue("echo", b"", queue=queue, task_id="completed-py", retention=HOUR, headers=headers)
+    await client.enqueue("skip", b"bad address", queue=queue, task_id="archived-py")
+    await client.enqueue("fail:later", b"not yet either", queue=queue, task_id="retry-py", max_retries=3)
+    await client.enqueue("echo", b"not kept", queue=queue)
+
+
+async def settled(inspector: Inspector, queue: str) -> bool:
+    (info,) = await inspector.queue_infos([queue])
+    return info.processed == 7
+
+
+async def take_the_slots(go: GoPeer, client: Client, queue: str) -> None:
+    await go.enqueue("sleep", b"600000", queue=queue, task_id="active-go", deadline=IN_2100)
+    await client.enqueue("sleep", b"600000", queue=queue, task_id="active-py", timeout=HOUR)
+
+
+async def busy(inspector: Inspector, queue: str) -> bool:
+    (info,) = await inspector.queue_infos([queue])
+    return info.active == 2
+
+
+async def let_some_wait(go: GoPeer, client: Client, queue: str) -> None:
+    await go.enqueue("größe:測試", b"p", queue=queue, task_id="pending-go", timeout="90s", deadline=2**63 - 1)
+    await go.enqueue("later", queue=queue, task_id="scheduled-go", process_at=IN_2100, max_retry=2**31 - 1)
+    await go.enqueue("notify", b"n", queue=queue, task_id="aggregating-go", group=GROUP)
+    await client.enqueue(
+        "größe:測試", {"n": 1}, queue=queue, task_id="pending-py", deadline=datetime(2100, 1, 1, tzinfo=UTC)
+    )
+    fractional = datetime.fromtimestamp(IN_2100 + 0.25, UTC)
+    await client.enqueue("later", queue=queue, task_id="scheduled-py", process_at=fractional, unique=HOUR)
+    await client.enqueue("notify", b"m", queue=queue, task_id="aggregating-py", group=GROUP)
+
+
+# -- our words in asynq's form ----------------------------------------------------------------------------------------
+
+
+def seconds(span: timedelta | None) -> int:
+    return 0 if span is None else int(span.total_seconds())
+
+
+def unix(moment: datetime | None) -> int:
+    return 0 if moment is None else int(moment.timestamp())
+
+
+def as_go_shows_task(info: TaskInfo) -> Reply:
+    due = info.next_process_at
+    return {
+        "id": info.id,
+        "queue": info.queue,
+        "type": info.type,
+        "payload": base64_text(info.payload),
+        "headers": dict(info.headers),
+        "state": info.state.value,
+        "max_retry": info.max_retries,
+        "retried": info.retried,
+        "last_err": info.last_error or "",
+        "last_failed_at": unix(info.last_failed_at),
+        "timeout": seconds(info.timeout),
+        "deadline": unix(info.deadline),
+        "group": info.group or "",
+        "next_process_at": 0 if due is None else math.ceil(due.timestamp()),
+        "is_orphaned": info.orphaned,
+        "retention": seconds(info.retention),
+        "completed_at": unix(info.completed_at),
+        "result": base64_text(info.result or b""),
+    }
+
+
+def as_we_show_task(task: Reply) -> Reply:
+    """Asynq's words without what is known to differ: it calls a pending task due now, and has times that we have not."""
+    known = dict(task)
+    if known["state"] == "pending":
+        known["next_process_at"] = 0
+    if known["deadline"] == 2**63 - 1:
+        known["deadline"] = 0
+    return known
+
+
+def as_go_shows_queue(info: QueueInfo) -> Reply:
+    states = {state.value: getattr(info, state.value) for state in TaskState}
+    return {
+        "queue": info.queue,
+        **states,
+        "size": info.size,
+        "groups": info.groups,
+        "processed": info.processed,
+        "failed": info.failed,
+        "processed_total": info.processed_total,
+        "failed_total": info.failed_total,
+        "paused": info.paused,
+    }
+
+
+# -- do they agree? ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("filled", "invariants_hold")
+async def test_both_inspectors_say_the_same(go: GoPeer, inspector: Inspector, raw: redis.Redis) -> None:
+    for queue in QUEUES:
+        await agree_on_tasks(go, inspector, queue)
+        await agree_on_lists(go, inspector, queue)
+        await agree_on_queue(go, inspector, queue)
+    assert await go.inspect("queues") == await inspector.queues() == sorted(QUEUES)
+    every_key_is_known(raw)
+
+
+async def agree_on_tasks(go: GoPeer, inspector: Inspector, queue: str) -> None:
+    for state in TaskState:
+        for client in ("go", "py"):
+            task_id = f"{state}-{client}"
+            theirs, ours = await go.task(task_id, queue), await inspector.task(task_id, queue)
+            assert theirs["state"] == state
+            assert as_go_shows_task(ours) == as_we_show_task(theirs)
+
+
+async def agree_on_lists(go: GoPeer, inspector: Inspector, queue: str) -> None:
+    """Ended tasks stand newest first with us, oldest first with asynq, by the time in their set."""
+    for state, group in LISTED:
+        theirs = await go.inspect("list", queue=queue, state=state, group=group or "", size=50)
+        ours = await inspector.tasks(queue, state, group=group, size=50)
+        assert {f"{state}-go", f"{state}-py"} == {task.id for task in ours}
+        if state.finished:
+            ours.reverse()
+        assert [as_go_shows_task(task) for task in ours] == [as_we_show_task(task) for task in theirs]
+        if not state.finished:
+            second = await inspector.tasks(queue, state, group=group, page=1, size=1)
+            page = await go.inspect("list", queue=queue, state=state, group=group or "", page=2, size=1)
+            assert [task.id for task in second] == [task["id"] for task in page]
+
+
+async def agree_on_queue(go: GoPeer, inspector: Inspector, queue: str) -> None:
+    theirs = await go.inspect("queue_info", queue=queue)
+    (ours,) = await inspector.queue_infos([queue])
+    shown = as_go_shows_queue(ours)
+
+    assert shown == {name: theirs[name] for name in shown}
+    assert 0 < theirs["latency"] <= ours.latency.total_seconds() < theirs["latency"] + 5
+    assert (ours.processed, ours.failed) == (7, 4)
+    (today,) = await go.inspect("history", queue=queue, days=1)
+    assert (today["queue"], today["processed"], today["failed"]) == (queue, ours.processed, ours.failed)
+    groups = await go.inspect("groups", queue=queue)
+    assert groups == [{"group": GROUP, "size": 2}]
+
+
+def every_key_is_known(raw: Any) -> None:
+    """Neither side has written a key that `wire.keys` does not name."""
+    known = {ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, TASK_TYPES}
+    prefixes: list[str] = [ALL_SERVERS + ":{", ALL_WORKERS + ":{"]
+    day = day_name(datetime.now(UTC).timestamp())
+    for queue in QUEUES:
+        keys = queue_keys(queue)
+        known |= {keys.pending, keys.active, keys.lease, keys.scheduled, keys.retry, keys.archived, keys.completed}
+        known |= {keys.processed, keys.failed, keys.processed_on(day), keys.failed_on(day)}
+        known |= {keys.groups, keys.group(GROUP), keys.due}
+        known |= {keys.unique("fail:later", b"not yet"), keys.unique("later", None)}
+        prefixes.append(keys.task_prefix)
+
+    found = {key.decode() for key in raw.scan_iter(count=1000)}
+
+    assert {key for key in found if not key.startswith(tuple(prefixes))} - known == set()
+    for queue in QUEUES:
+        keys = queue_keys(queue)
+        assert {keys.unique("fail:later", b"not yet"), keys.unique("later", None), keys.due} <= found
+
+
+async def test_a_task_that_lost_its_worker_is_orphaned_for_both(
+    go: GoPeer, client: Client, inspector: Inspector, raw: redis.Redis
+) -> None:
+    """Asynq tells so in its list of active tasks alone."""
+    server = await go.work()
+    await client.enqueue("sleep", b"600000", task_id="a")
+    await server.event("start", "a")
+    await server.kill()
+    assert not (await inspector.task("a")).orphaned
+    raw.zadd(queue_keys("default").lease, {"a": 1})
+
+    (theirs,) = await go.inspect("list", queue="default", state="active")
+    (ours,) = await inspector.tasks("default", TaskState.ACTIVE)
+
+    assert theirs["is_orphaned"]
+    assert as_go_shows_task(ours) == theirs
+
+
+async def test_both_know_no_such_task_or_queue(go: GoPeer, client: Client, inspector: Inspector) -> None:
+    await client.enqueue("a", task_id="a")
+
+    assert "not found" in (await go.ask("task", queue="default", id="b"))["error"]
+    assert "does not exist" in (await go.ask("queue_info", queue="missing"))["error"]
+    with pytest.raises(LookupError, match="'b' not found"):
+        await inspector.task("b", "default")
+    with pytest.raises(LookupError, match="'missing' not found"):
+        await inspector.queue_infos(["missing"])

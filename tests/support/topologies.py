@@ -1,0 +1,177 @@
+"""Sentinel and Cluster set-ups of local processes, on free ports of the loopback address."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from support.waiting import wait_until_sync
+
+SLOTS = 16384
+_HOST = "127.0.0.1"
+_SYNC_AT_ONCE = ("--repl-diskless-sync-delay", "0")
+
+
+def free_ports(count: int, *, below: int = 50_000) -> list[int]:
+    """Return free ports; a cluster's node also uses the port 10,000 above its own."""
+    found: list[int] = []
+    port = 20_000 + (time.monotonic_ns() // 1000) % 20_000
+    while len(found) < count:
+        port = port + 1 if port < below else 20_000
+        with suppress(OSError), socket.socket() as first, socket.socket() as second:
+            first.bind((_HOST, port))
+            second.bind((_HOST, port + 10_000))
+            found.append(port)
+    return found
+
+
+class Process:
+    """One server process; it can be killed and started again."""
+
+    def __init__(self, program: str, folder: Path, port: int, *arguments: str) -> None:
+        self.port = port
+        self.folder = folder / str(port)
+        self.folder.mkdir()
+        base = ["--port", str(port), "--bind", _HOST, "--dir", str(self.folder), "--save", "", "--appendonly", "no"]
+        self._command = [program, *base, *arguments]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self.folder)
+        wait_until_sync(self._answers, 10)
+
+    def _answers(self) -> bool:
+        with suppress(redis.RedisError), self.client() as client:
+            return bool(client.ping())
+        return False
+
+    def client(self) -> redis.Redis:
+        """A client of this process alone."""
+        return redis.Redis(host=_HOST, port=self.port, socket_timeout=2)
+
+    def kill(self) -> None:
+        """Kill it: no farewell."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class SentinelSetup:
+    """A primary, two replicas, three sentinels that need two votes and 1 s of silence to fail over."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        data, watch = free_ports(3), free_ports(3)
+        self.primary = Process(program, folder, data[0], *_SYNC_AT_ONCE)
+        replica = (*_SYNC_AT_ONCE, "--replicaof", _HOST, str(data[0]))
+        self.replicas = [Process(program, folder, port, *replica) for port in data[1:]]
+        self.sentinels = [_sentinel(program, folder, port, data[0]) for port in watch]
+        hosts = ",".join(f"{_HOST}:{port}" for port in watch)
+        self.url = f"redis+sentinel://{hosts}/tasks/0"
+
+    def start(self) -> None:
+        """Start all and wait until they know each other."""
+        for process in (self.primary, *self.replicas, *self.sentinels):
+            process.start()
+        wait_until_sync(self._complete, 20)
+
+    def _complete(self) -> bool:
+        with self.sentinels[0].client() as client:
+            state = client.sentinel_master("tasks")
+        met = state["num-slaves"] == len(self.replicas) and state["num-other-sentinels"] == len(self.sentinels) - 1
+        return bool(met) and all(_in_sync(replica) for replica in self.replicas)
+
+    def stop(self) -> None:
+        """Kill all."""
+        for process in (*self.sentinels, self.primary, *self.replicas):
+            process.kill()
+
+
+def _add_slots(first: int, last: int, client: Any) -> object:
+    return client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
+
+
+def _replicate(primary: object, client: redis.Redis) -> object:
+    return client.cluster("REPLICATE", primary)
+
+
+def _in_sync(replica: Process) -> bool:
+    with replica.client() as client:
+        return bool(client.info("replication")["master_link_status"] == "up")
+
+
+def _sentinel(program: str, folder: Path, port: int, primary: int) -> Process:
+    config = folder / f"sentinel-{port}.conf"
+    lines = [
+        f"sentinel monitor tasks {_HOST} {primary} 2",
+        "sentinel down-after-milliseconds tasks 1000",
+        "sentinel failover-timeout tasks 5000",
+    ]
+    config.write_text("\n".join(lines) + "\n")
+    process = Process(program, folder, port)
+    process._command = [program, str(config), "--port", str(port), "--bind", _HOST, "--sentinel"]
+    return process
+
+
+class ClusterSetup:
+    """Three primaries, each with a replica; a node counts as down after 1 s."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        options = (
+            *_SYNC_AT_ONCE,
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "1000",
+            "--cluster-config-file",
+            "nodes.conf",
+        )
+        self.nodes = [Process(program, folder, port, *options) for port in free_ports(6)]
+        self.url = "redis+cluster://" + ",".join(f"{_HOST}:{node.port}" for node in self.nodes[:3])
+
+    def start(self) -> None:
+        """Start all, share out the slots, and wait until the cluster is complete."""
+        for node in self.nodes:
+            node.start()
+        ids = [self._on(node, lambda client: client.cluster("MYID").decode()) for node in self.nodes]
+        for position, node in enumerate(self.nodes[:3]):
+            first, last = position * SLOTS // 3, (position + 1) * SLOTS // 3 - 1
+            self._on(node, partial(_add_slots, first, last))
+        for node in self.nodes[1:]:
+            self._on(node, lambda client: client.cluster("MEET", _HOST, self.nodes[0].port))
+        wait_until_sync(self._all_met, 20)
+        for position, node in enumerate(self.nodes[3:]):
+            self._on(node, partial(_replicate, ids[position]))
+        wait_until_sync(self._complete, 20)
+
+    @staticmethod
+    def _on(node: Process, action: Callable[[redis.Redis], object]) -> object:
+        with node.client() as client:
+            return action(client)
+
+    def _all_met(self) -> bool:
+        counts = [self._on(node, lambda client: len(client.cluster("NODES"))) for node in self.nodes]
+        return counts == [len(self.nodes)] * len(self.nodes)
+
+    def _complete(self) -> bool:
+        def state(client: redis.Redis) -> tuple[str, int]:
+            replicas = sum("slave" in node["flags"] and node["connected"] for node in client.cluster("NODES").values())
+            return client.cluster("INFO")["cluster_state"], replicas
+
+        joined = all(self._on(node, state) == ("ok", 3) for node in self.nodes)
+        return joined and all(_in_sync(node) for node in self.nodes[3:])
+
+    def stop(self) -> None:
+        """Kill all."""
+        for node in self.nodes:
+            node.kill()
