@@ -222,18 +222,15 @@ async def test_a_viewer_that_leaves_leaves_nothing(live: httpx.AsyncClient, clie
     before = asyncio.all_tasks()
 
     async with viewing(live, f"{TASKS}/1/progress/stream"):
-        assert await _subscribed(client) == 2
+        await wait_until(lambda: _has_channels(client, 2))
 
-    async def forgotten() -> bool:
-        return await _subscribed(client) == 0
-
-    await wait_until(forgotten)
+    await wait_until(lambda: _has_channels(client, 0))
     await wait_until(lambda: len(asyncio.all_tasks()) <= len(before) + 1)  # the shared reader stays
 
 
-async def _subscribed(client: Client) -> int:
+async def _has_channels(client: Client, count: int) -> bool:
     (channels,) = await client.broker.execute(("PUBSUB", "CHANNELS", "taskflow:*"))
-    return len(channels)
+    return len(channels) == count
 
 
 async def test_several_tasks_are_followed_in_one_stream(live: httpx.AsyncClient, client: Client) -> None:
@@ -262,13 +259,9 @@ async def test_a_viewer_of_several_tasks_that_leaves_leaves_nothing(
     await client.enqueue("demo", task_id="2")
 
     async with viewing(live, "/api/v1/progress/stream?task_ids=1,2"):
-        await wait_until(lambda: _subscribed_is(client, 4))
+        await wait_until(lambda: _has_channels(client, 4))
 
-    await wait_until(lambda: _subscribed_is(client, 0))
-
-
-async def _subscribed_is(client: Client, count: int) -> bool:
-    return await _subscribed(client) == count
+    await wait_until(lambda: _has_channels(client, 0))
 
 
 async def test_a_viewer_that_does_not_read_is_dropped(
