@@ -219,10 +219,10 @@ def read_attempts(lines: bytes | None) -> tuple[Attempt, ...]:
     return tuple(attempts)
 
 
-def dequeue_call(queue: str, count: int, *, expiry: str, owner: str, now_ns: int) -> Call:
-    """Return the call that leases up to `count` tasks until `expiry` (Unix s) to an owner."""
+def dequeue_call(queue: str, count: int, *, expiry: str, owner: str, now_ns: int | None) -> Call:
+    """Return the call that leases up to `count` tasks until `expiry` (Unix s) to an owner; `now_ns` None: by Redis's clock."""
     keys = queue_keys(queue)
-    args: list[Any] = [keys.task_prefix, expiry, min(count, CHUNK), owner, now_ns]
+    args: list[Any] = [keys.task_prefix, expiry, min(count, CHUNK), owner, "" if now_ns is None else now_ns]
     return Call(DEQUEUE, (keys.pending, keys.active, keys.lease, keys.paused), args)
 
 

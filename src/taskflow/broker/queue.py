@@ -201,6 +201,26 @@ class Broker:
         """Settle outcomes, each only if its lease is still the delivery's."""
         return (await self.exchange(outcomes, {}, owner="")).settled
 
+    async def wait_for_push(self, queue: str, *, seconds: float) -> bool:
+        """Wait until a queue holds a task; return whether it does. It occupies the connection: use a broker of its own.
+
+        The element is moved to where it already is, so nothing is taken.
+        """
+        (element,) = await self.execute(_wait_command(queue, seconds))
+        return element is not None
+
+    async def take_at_push(self, queue: str, *, seconds: float, owner: str) -> list[Delivery] | None:
+        """Wait until a queue holds a task and lease it at that very moment; None if the queue is paused.
+
+        Both commands are sent at once, and Redis carries out the second when the first has its answer: that saves a
+        round trip. Otherwise as `wait_for_push`.
+        """
+        server = self.server or await self.open()
+        token = repr(round(self.clock.now() + seconds + self.lease_seconds, 6))
+        take = dequeue_call(queue, 1, expiry=token, owner=owner, now_ns=None)
+        _, reply = await self.execute(_wait_command(queue, seconds), take.command(flags=server.understands_flags))
+        return None if reply == -1 else read_deliveries(queue, reply, token)
+
     async def reclaim(self, queues: Sequence[str], *, owner: str) -> int:
         """Put back what a fetch leased whose reply was lost, without counting a retry; return how many."""
         now_ns = self.clock.now_ns()
@@ -342,6 +362,11 @@ class Broker:
         with scripts.redis_errors():
             marks = await self._link.exchange(commands)
         return [mark == 1 for mark in marks]  # an error is no mark: somebody put another kind of value under the key
+
+
+def _wait_command(queue: str, seconds: float) -> tuple[Any, ...]:
+    pending = queue_keys(queue).pending
+    return ("BLMOVE", pending, pending, "RIGHT", "RIGHT", seconds)
 
 
 def _link(url: str, profile: Profile) -> Link | ClusterLink:

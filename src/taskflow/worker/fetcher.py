@@ -1,8 +1,9 @@
 """Fetcher: takes as many tasks as there are free slots, and settles in the same round trip what has finished.
 
-No timer adds latency: what gathered while one round trip was under way is the next one's batch. With
-many slots two round trips may be under way, each for half of them, so that Redis and this process work at the same time. Empty queues are
-not polled but watched: `BLMOVE pending pending` puts the element back where it was and answers at the moment of a push.
+No timer adds latency: what gathered while one round trip was under way is the next one's batch. With many slots two
+round trips may be under way, each for half of them, so that Redis and this process work at the same time. Empty queues
+are not polled but watched: `BLMOVE pending pending` puts the element back where it was and answers at the moment of a
+push; while slots abound, the fetch of that task is sent right behind it, so that Redis answers both at once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from taskflow.broker.connection import BLOCK_SECONDS, BLOCKING
 from taskflow.broker.delivery import Delivery
 from taskflow.broker.queue import Broker
 from taskflow.errors import BrokerUnavailable, TaskFlowError
-from taskflow.wire.keys import queue_keys
 from taskflow.worker import loops
 from taskflow.worker.completer import Completer
 from taskflow.worker.executor import Executor
@@ -31,6 +31,8 @@ OVERLAP_FROM = 32
 """From how many slots on two round trips overlap; below, their halves are too small to be worth it (measured)."""
 SLOW_CHECK = 1.0
 """How often (s) to look into a queue that cannot be watched: it is paused, or Redis refuses."""
+ARMED_SECONDS = 1.0
+"""How long (s) a watch that keeps a slot, to take a task at the moment of its push, waits before it looks up again."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.064
 """How long (s) to wait before watching again after waking for nothing: a push wakes every idle worker."""
 OUTAGE_FIRST, OUTAGE_LONGEST = 0.05, 2.0
@@ -110,6 +112,7 @@ class Fetcher:
         self._fetches = 0
         self._reserved = 0
         self._lost_fetches: list[tuple[str, list[str]]] = []
+        self._watching: list[asyncio.Task[None]] = []
         self._rand = random.Random()  # noqa: S311 - it shares out slots
         self._outage = OUTAGE_FIRST
         self.stopping = False
@@ -118,26 +121,32 @@ class Fetcher:
 
     @property
     def fetching(self) -> bool:
-        """Whether a round trip is under way that may bring tasks."""
-        return self._reserved > 0
+        """Whether a round trip is under way that may bring tasks, or may have brought some that are to be put back."""
+        return self._reserved > 0 or bool(self._lost_fetches)
 
     def news(self) -> None:
         """Wake a round trip: an outcome waits, a slot has become free, or a queue may hold tasks."""
         self._work.set()
 
     def stop(self) -> None:
-        """Take no more tasks; outcomes are settled on."""
+        """Take no more tasks; outcomes are settled on, and what a watch may be taking right now is put back."""
         self.stopping = True
+        for task in self._watching:
+            task.cancel()
+        self.news()
 
     async def run(self) -> None:
         """Work until cancelled."""
-        parts = [self._work_on() for _ in range(self._round_trips)]
-        parts += [self._watch(watch) for watch in self._watches.values()]
-        tasks = [asyncio.create_task(part) for part in parts]
+        self._watching = [asyncio.create_task(self._watch(watch)) for watch in self._watches.values()]
+        working = [asyncio.create_task(self._work_on()) for _ in range(self._round_trips)]
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.wait([*working, *self._watching], return_when=asyncio.FIRST_EXCEPTION)
+            for task in (*working, *self._watching):
+                if task.done() and not task.cancelled():
+                    task.result()
+            await asyncio.gather(*working)  # the watches have been stopped
         finally:
-            await loops.cancel_all(tasks)
+            await loops.cancel_all([*working, *self._watching])
 
     async def _work_on(self) -> None:
         self._work.set()
@@ -150,7 +159,7 @@ class Fetcher:
         """Make one round trip; return False if there was nothing to do."""
         taken = self._completer.take(MOST_AT_ONCE)
         wants = self._wants()
-        if not taken and not wants:
+        if not taken and not wants and not self._lost_fetches:
             return False
         slots = sum(wants.values())
         self._reserved += slots
@@ -200,6 +209,9 @@ class Fetcher:
                 self._watches[queue].blocked()
             else:
                 self._watches[queue].took(counts[queue], wanted)
+        self._start(deliveries)
+
+    def _start(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
             self._leases.add(delivery)
             self._executor.start(delivery)
@@ -230,28 +242,56 @@ class Fetcher:
         await asyncio.sleep(self._outage * self._rand.uniform(0.5, 1.0))
         self._outage = min(self._outage * 2, OUTAGE_LONGEST)
 
+    # -- watching empty queues ----------------------------------------------------------------------------------------
+
     async def _watch(self, watch: Watch) -> None:
-        blocking = Broker(self._broker.url, profile=BLOCKING)  # a blocked connection serves nobody else
-        pending = queue_keys(watch.queue).pending
+        broker = self._broker
+        # A blocked connection serves nobody else.
+        blocking = Broker(broker.url, profile=BLOCKING, clock=broker.clock, lease_seconds=broker.lease_seconds)
         try:
             while True:
                 await watch.empty.wait()
                 if watch.pause:
                     await asyncio.sleep(watch.pause * self._rand.uniform(0.5, 1.0))
-                if watch.pause < SLOW_CHECK and not await self._pushed(blocking, pending, watch):
+                if watch.pause < SLOW_CHECK and not await self._pushed(blocking, watch):
                     continue
-                watch.woken = True
                 watch.empty.clear()
                 self.news()
         finally:
             await blocking.close()
 
-    @staticmethod
-    async def _pushed(blocking: Broker, pending: str, watch: Watch) -> bool:
-        """Wait for a push; return whether there was one."""
+    async def _pushed(self, blocking: Broker, watch: Watch) -> bool:
+        """Wait for a push, and take the task if there are slots to spare; return whether the queue may hold tasks."""
         try:
-            (element,) = await blocking.execute(("BLMOVE", pending, pending, "RIGHT", "RIGHT", BLOCK_SECONDS))
+            if self._has_slots_to_spare():
+                return await self._take_at_push(blocking, watch)
+            watch.woken = await blocking.wait_for_push(watch.queue, seconds=BLOCK_SECONDS)
         except TaskFlowError:
             watch.blocked()
             return False
-        return element is not None
+        return watch.woken
+
+    def _has_slots_to_spare(self) -> bool:
+        """Whether a watch may keep a slot while it waits: at least half of all must stay free for the other queues."""
+        spare = self._executor.free - self._reserved - 1
+        return not self.stopping and spare >= self._executor.concurrency / 2
+
+    async def _take_at_push(self, blocking: Broker, watch: Watch) -> bool:
+        self._fetches += 1
+        owner = f"{self._server_id}:{self._fetches}"
+        self._reserved += 1
+        try:
+            deliveries = await blocking.take_at_push(watch.queue, seconds=ARMED_SECONDS, owner=owner)
+        except BaseException:
+            self._lost_fetches.append((owner, [watch.queue]))
+            self.news()
+            raise
+        finally:
+            self._reserved -= 1
+        if deliveries is None:
+            watch.blocked()
+            return False
+        if deliveries:
+            watch.pause = 0.0
+            self._start(deliveries)
+        return bool(deliveries)

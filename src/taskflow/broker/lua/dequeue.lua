@@ -1,7 +1,7 @@
 -- dequeue.lua: lease pending tasks to a worker, the oldest first; ids without a hash (of the right kind) are dropped.
 --   flags allow-oom: with memory full, queues must still drain
 --   KEYS  1 pending   2 active   3 lease   4 paused
---   ARGV  1 task key prefix   2 lease expiry (Unix s)   3 how many   4 owner   5 now (Unix ns)
+--   ARGV  1 task key prefix   2 lease expiry (Unix s)   3 how many   4 owner   5 now (Unix ns; '' = by the server's clock)
 --   ->    -1 the queue is paused; else per task: id, message, '1' if it is to be stopped ('' if not)
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return -1
@@ -13,12 +13,17 @@ local ids = redis.call('RPOP', KEYS[1], ARGV[3])
 if not ids then
   return {}
 end
+local now = ARGV[5]
+if now == '' then
+  local time = redis.call('TIME')
+  now = string.format('%d%06d000', time[1], time[2])
+end
 local found, active, leases = {}, {}, {}
 for _, id in ipairs(ids) do
   local key = ARGV[1] .. id
   local fields = redis.pcall('HMGET', key, 'msg', 'stop')
   if fields[1] then
-    redis.call('HSET', key, 'state', 'active', 'owner', ARGV[4], 'started_at', ARGV[5])
+    redis.call('HSET', key, 'state', 'active', 'owner', ARGV[4], 'started_at', now)
     redis.call('HDEL', key, 'pending_since', 'cancelled')
     found[#found + 1] = id
     found[#found + 1] = fields[1]
