@@ -53,6 +53,14 @@ class Exchanged(Struct, frozen=True):
     errors: tuple[TaskFlowError, ...] = ()
 
 
+class Pushed(Struct, frozen=True):
+    """What came of waiting for a push: whether there was one, whether the queue is paused, and what could be taken."""
+
+    pushed: bool
+    paused: bool
+    deliveries: list[Delivery]
+
+
 class Expired(Struct, frozen=True):
     """An active task whose lease is over, or missing. `owner` is '' for a Go server's task, `deaths` counts dead workers."""
 
@@ -209,8 +217,8 @@ class Broker:
         (element,) = await self.execute(_wait_command(queue, seconds))
         return element is not None
 
-    async def take_at_push(self, queue: str, *, seconds: float, owner: str) -> list[Delivery] | None:
-        """Wait until a queue holds a task and lease it at that very moment; None if the queue is paused.
+    async def take_at_push(self, queue: str, *, seconds: float, owner: str) -> Pushed:
+        """Wait until a queue holds a task and lease it at that very moment.
 
         Both commands are sent at once, and Redis carries out the second when the first has its answer: that saves a
         round trip. Otherwise as `wait_for_push`.
@@ -218,8 +226,9 @@ class Broker:
         server = self.server or await self.open()
         token = repr(round(self.clock.now() + seconds + self.lease_seconds, 6))
         take = dequeue_call(queue, 1, expiry=token, owner=owner, now_ns=None)
-        _, reply = await self.execute(_wait_command(queue, seconds), take.command(flags=server.understands_flags))
-        return None if reply == -1 else read_deliveries(queue, reply, token)
+        element, reply = await self.execute(_wait_command(queue, seconds), take.command(flags=server.understands_flags))
+        paused = reply == -1
+        return Pushed(element is not None, paused, [] if paused else read_deliveries(queue, reply, token))
 
     async def reclaim(self, queues: Sequence[str], *, owner: str) -> int:
         """Put back what a fetch leased whose reply was lost, without counting a retry; return how many."""

@@ -63,10 +63,14 @@ class Watch:
         if count:
             self.pause = 0.0
         elif self.woken:
-            self.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self.pause * 2))
+            self.missed()
         self.woken = False
         if count < wanted:
             self.empty.set()
+
+    def missed(self) -> None:
+        """Note that another worker was first: of many that wait, only a few shall stay on watch."""
+        self.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self.pause * 2))
 
     def blocked(self) -> None:
         """Note that the queue is paused, or that Redis refuses to watch it."""
@@ -281,17 +285,18 @@ class Fetcher:
         owner = f"{self._server_id}:{self._fetches}"
         self._reserved += 1
         try:
-            deliveries = await blocking.take_at_push(watch.queue, seconds=ARMED_SECONDS, owner=owner)
+            got = await blocking.take_at_push(watch.queue, seconds=ARMED_SECONDS, owner=owner)
         except BaseException:
             self._lost_fetches.append((owner, [watch.queue]))
             self.news()
             raise
         finally:
             self._reserved -= 1
-        if deliveries is None:
+        if got.paused:
             watch.blocked()
-            return False
-        if deliveries:
+        elif got.deliveries:
             watch.pause = 0.0
-            self._start(deliveries)
-        return bool(deliveries)
+            self._start(got.deliveries)
+        elif got.pushed:
+            watch.missed()
+        return bool(got.deliveries)
