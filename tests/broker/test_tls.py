@@ -34,9 +34,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def port(certificate: Path, tmp_path: Path) -> Iterator[int]:
     """The port of a server that speaks TLS alone."""
     (port,) = free_ports(1)
-    files = ["--tls-cert-file", certificate / "cert.pem", "--tls-key-file", certificate / "key.pem"]
-    tls = ["--tls-port", str(port), "--port", "0", *files, "--tls-ca-cert-file", certificate / "cert.pem"]
-    plain = ["--bind", "127.0.0.1", "--save", "", "--dir", tmp_path, "--tls-auth-clients", "no"]
+    cert, key = str(certificate / "cert.pem"), str(certificate / "key.pem")
+    files = ["--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert]
+    tls = ["--tls-port", str(port), "--port", "0", *files]
+    plain = ["--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path), "--tls-auth-clients", "no"]
     process = subprocess.Popen([require("redis-server"), *tls, *plain], stdout=subprocess.DEVNULL)
     try:
         wait_until_sync(lambda: _listens(port), 10)

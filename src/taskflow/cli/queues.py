@@ -44,7 +44,8 @@ def show_all(
         )
         for info in infos
     ]
-    columns = ["queue", *(f"#{name}" for name in _STATES), "#processed today", "#failed today", "#latency"]
+    states = ["in groups" if name == "aggregating" else name for name in _STATES]
+    columns = ["queue", *(f"#{name}" for name in states), "#done today", "#failed", "#latency"]
     print_table(columns, rows, empty="no queues yet; a queue exists from its first task on")
 
 
