@@ -66,13 +66,13 @@ def test_a_url_of_another_scheme_is_refused(url: str) -> None:
 
 def test_the_urls_of_sentinels_and_clusters_are_taken_apart() -> None:
     sentinel = parse_url("rediss+sentinel://user:p%40ss@one:26380,two/orders/2?sentinel_password=s")
-    cluster = parse_url("redis+cluster://one:7000,[::1]:7001,three")
+    cluster = parse_url("redis+cluster://one:7000,10.0.0.2:7001,three")
 
     assert (sentinel.kind, sentinel.service) == ("sentinel", "orders")
     assert sentinel.nodes == (("one", 26380), ("two", 26379))
     expected = {"username": "user", "password": "p@ss", "ssl": True, "db": 2, "sentinel_password": "s"}
     assert sentinel.options == expected
-    assert (cluster.kind, cluster.nodes) == ("cluster", (("one", 7000), ("::1", 7001), ("three", 6379)))
+    assert (cluster.kind, cluster.nodes) == ("cluster", (("one", 7000), ("10.0.0.2", 7001), ("three", 6379)))
 
 
 @pytest.mark.parametrize(
