@@ -288,10 +288,10 @@ class Fetcher:
             got = await blocking.take_at_push(watch.queue, seconds=ARMED_SECONDS, owner=owner)
         except BaseException:
             self._lost_fetches.append((owner, [watch.queue]))
-            self.news()
             raise
         finally:
             self._reserved -= 1
+            self.news()  # the slot is free for the other queues, and what was lost is to be put back
         if got.paused:
             watch.blocked()
         elif got.deliveries:
