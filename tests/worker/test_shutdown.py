@@ -16,6 +16,7 @@ from conftest import StartWorker, WaitUntil
 from support.proxy import Proxy
 from support.store import Store
 from taskflow import Client, Task, TaskFlow, Worker, WorkerOptions
+from taskflow.broker.scripts import Script
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
 
@@ -184,15 +185,16 @@ async def test_outcomes_are_settled_before_the_worker_ends(
     app: TaskFlow, proxy: Proxy, client: Client, start_worker: StartWorker, store: Store, wait_until: WaitUntil
 ) -> None:
     """Redis cannot be reached just when the last task ends."""
-    go_on = asyncio.Event()
+    began, go_on = asyncio.Event(), asyncio.Event()
 
     @app.task("t")
     async def handler() -> None:
+        began.set()
         await go_on.wait()
 
     worker = await start_worker(app, url=proxy.url)
-    info = await client.enqueue("t")
-    await wait_until(lambda: store.state(info.id) == "active")
+    await client.enqueue("t")
+    await asyncio.wait_for(began.wait(), 5)
     proxy.cut()
     worker.stop()
     go_on.set()
@@ -201,3 +203,27 @@ async def test_outcomes_are_settled_before_the_worker_ends(
 
     await wait_until(lambda: worker._status == "closed", 10)
     assert store.number("processed") == 1
+
+
+async def test_a_delivery_that_was_lost_is_put_back_before_the_worker_ends(
+    app: TaskFlow, proxy: Proxy, client: Client, start_worker: StartWorker, store: Store, wait_until: WaitUntil
+) -> None:
+    """Otherwise the task would wait for the end of its lease, and the worker count as one that died with it."""
+
+    @app.task("t")
+    async def handler() -> None: ...
+
+    script = Script("dequeue")
+    digests = [store.client.script_load(text).encode() for text in (script.text, script.flagged_text)]
+    info = await client.enqueue("t")
+    proxy.drop_replies(lambda data: any(digest in data for digest in digests))
+    worker = await start_worker(app, url=proxy.url)
+    await wait_until(lambda: worker._fetcher._lost_fetches)
+    worker.stop()
+    await wait_until(lambda: worker._fetcher.stopping)
+    proxy.pass_on()
+
+    await wait_until(lambda: worker._status == "closed", 10)
+    assert store.list("active") == []
+    assert len(store.list("pending")) + store.number("processed") == 1
+    assert "deaths" not in store.hash(info.id)

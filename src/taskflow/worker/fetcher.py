@@ -116,6 +116,7 @@ class Fetcher:
         self._fetches = 0
         self._reserved = 0
         self._lost_fetches: list[tuple[str, list[str]]] = []
+        self._reclaiming = 0
         self._watching: list[asyncio.Task[None]] = []
         self._rand = random.Random()  # noqa: S311 - it shares out slots
         self._outage = OUTAGE_FIRST
@@ -126,7 +127,7 @@ class Fetcher:
     @property
     def fetching(self) -> bool:
         """Whether a round trip is under way that may bring tasks, or may have brought some that are to be put back."""
-        return self._reserved > 0 or bool(self._lost_fetches)
+        return self._reserved > 0 or bool(self._lost_fetches) or self._reclaiming > 0
 
     def news(self) -> None:
         """Wake a round trip: an outcome waits, a slot has become free, or a queue may hold tasks."""
@@ -223,11 +224,14 @@ class Fetcher:
     async def _reclaim(self) -> None:
         while self._lost_fetches:
             owner, queues = self._lost_fetches.pop()
+            self._reclaiming += 1
             try:
                 count = await self._broker.reclaim(queues, owner=owner)
             except BaseException:
                 self._lost_fetches.append((owner, queues))
                 raise
+            finally:
+                self._reclaiming -= 1
             if count:
                 _LOG.warning("put back tasks whose delivery was lost on the way", count=count)
             for queue in queues:
