@@ -334,7 +334,7 @@ def test_a_random_walk_equals_the_model(redis_url: str) -> None:
     run_state_machine_as_test(
         Queue,
         settings=settings(
-            max_examples=80,
+            max_examples=60,
             stateful_step_count=50,
             deadline=None,
             database=None,

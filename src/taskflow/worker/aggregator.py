@@ -276,8 +276,6 @@ class Aggregator:
                 made = aggregate.function(group, tasks)
             if asyncio.iscoroutine(made):
                 made = await made
-        except AggregateFailed:
-            raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # it must not end the worker
             raise AggregateFailed(group, f"the function raised {type(error).__name__}: {error}") from error
         if not isinstance(made, Task):
@@ -287,7 +285,7 @@ class Aggregator:
         return made
 
     def _in_thread(self, aggregate: Aggregate, group: str, tasks: list[Task]) -> Future[Any]:
-        call = self._threads.submit(_guarded, aggregate, group, tasks)
+        call = self._threads.submit(aggregate.function, group, tasks)
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         return call
@@ -311,14 +309,6 @@ _REASONS = {
     Aggregation.ID_TAKEN: "another task has the id of the aggregate task",
     Aggregation.LOCKED: "another task holds the unique lock of the aggregate task",
 }
-
-
-def _guarded(aggregate: Aggregate, group: str, tasks: list[Task]) -> Any:
-    """Call a blocking function; what would end the thread's program is an error like any other."""
-    try:
-        return aggregate.function(group, tasks)
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise AggregateFailed(group, f"the function raised {type(error).__name__}: {error}") from error
 
 
 def _task(closed: ClosedSet, member: Member) -> Task:
