@@ -16,8 +16,9 @@ from taskflow.cli import loop
 from taskflow.observability.logs import configure_logging
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Handler
+from taskflow.worker.options import WorkerOptions
 from taskflow.worker.registry import Registry
-from taskflow.worker.server import Worker, WorkerOptions
+from taskflow.worker.server import Worker
 
 
 class Spec(msgspec.Struct, forbid_unknown_fields=True):

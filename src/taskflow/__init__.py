@@ -1,7 +1,7 @@
 """TaskFlow: a distributed task queue on Redis that speaks asynq's format.
 
 This is the public door; everything else may move. Behind it, a module imports only lower floors:
-errors, task, durations, cron, config [0] < wire [1] < broker [2] < client, worker [3] < application, observability,
+errors, task, durations, signals, cron, config [0] < wire [1] < broker [2] < client, worker [3] < application, observability,
 scheduler [4] < app, api [5] < asgi [7] < cli [8].
 
 The names are imported when first used: a program that only wants to print its help does not wait for a Redis client.
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from taskflow.scheduler import Scheduler
     from taskflow.task import GroupInfo, Progress, QueueInfo, ServerInfo, Task, TaskInfo, TaskOptions, TaskState
     from taskflow.worker.context import TaskContext
+    from taskflow.worker.options import WorkerOptions
     from taskflow.worker.registry import Registry
-    from taskflow.worker.server import Worker, WorkerOptions
+    from taskflow.worker.server import Worker
 
 __version__ = "0.1.0"
 
@@ -76,7 +77,7 @@ _HOMES = {
     "TaskOptions": "taskflow.task",
     "TaskState": "taskflow.task",
     "Worker": "taskflow.worker.server",
-    "WorkerOptions": "taskflow.worker.server",
+    "WorkerOptions": "taskflow.worker.options",
 }
 """Where each public name lives."""
 

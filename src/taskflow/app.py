@@ -17,8 +17,9 @@ from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions
 from taskflow.worker.aggregates import AggregateFunction
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Executor, Handler
+from taskflow.worker.options import WorkerOptions
 from taskflow.worker.registry import Middleware, Registry, Route
-from taskflow.worker.server import Worker, WorkerOptions
+from taskflow.worker.server import Worker
 
 if TYPE_CHECKING:
     from taskflow.config import Settings

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from taskflow.broker.schedules import FORGET_AFTER, ScheduleStore
 from taskflow.broker.subscriptions import Listener, Subscriptions
 from taskflow.client import Client
 from taskflow.errors import BrokerUnavailable, DuplicateTask, ScheduleNotFound, TaskFlowError
+from taskflow.signals import stop_on_signals
 from taskflow.task import TaskInfo
 from taskflow.wire.keys import SCHEDULE_NEWS
 from taskflow.wire.payload import encode_payload
@@ -97,14 +97,8 @@ class Scheduler:
 
     async def run_with_signals(self) -> None:
         """Work until SIGTERM or SIGINT. Raises as `run` does."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        try:
+        with stop_on_signals(self.stop):
             await self.run()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
 
     async def _work(self, listener: Listener) -> None:
         word = asyncio.create_task(self._stopping.wait())

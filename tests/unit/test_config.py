@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from taskflow import WorkerOptions
 from taskflow.config import Settings, describe, environment_name, load_settings, mask_url, setting_names
 from taskflow.errors import ConfigError
 
@@ -279,7 +280,7 @@ def test_settings_do_not_change() -> None:
 def test_threads_follow_the_concurrency_up_to_a_limit(concurrency: int, threads: int, effective: int) -> None:
     overrides = {"server.worker.concurrency": concurrency, "server.worker.threads": threads}
 
-    assert load_settings(environ={}, overrides=overrides).server.worker.effective_threads == effective
+    assert WorkerOptions.of(load_settings(environ={}, overrides=overrides)).thread_count == effective
 
 
 @pytest.mark.parametrize(

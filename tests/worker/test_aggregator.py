@@ -22,7 +22,7 @@ from taskflow.errors import ConfigError
 from taskflow.worker import loops
 from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.aggregator import AT_ONCE, FIRST_PAUSE, Aggregator
-from taskflow.worker.server import WorkerOptions
+from taskflow.worker.options import WorkerOptions
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
 

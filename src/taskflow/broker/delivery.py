@@ -17,7 +17,7 @@ from msgspec import Struct
 from taskflow.broker.placement import CHUNK
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import MessageInvalid
-from taskflow.task import Attempt
+from taskflow.task import Attempt, Progress
 from taskflow.wire import message as wire
 from taskflow.wire.keys import ENDED_CHANNEL, QueueKeys, day_name, queue_keys
 from taskflow.wire.message import TaskMessage
@@ -28,8 +28,6 @@ DEQUEUE, DONE, COMPLETE, RETRY, ARCHIVE, REQUEUE = map(
 STATS_SECONDS = 90 * 24 * 3600
 """How long daily counters are kept: 90 days, as in asynq."""
 NO_LEASE = "-"
-UNDECODABLE_TYPE = "taskflow:undecodable"
-"""The type under which a message that cannot be decoded is archived, its bytes as the payload."""
 
 
 class Delivery:
@@ -39,7 +37,19 @@ class Delivery:
     `message` is None if the bytes could not be decoded. `cancelled` says that the task is to be stopped, not run.
     """
 
-    __slots__ = ("cancelled", "data", "expiry", "id", "lost", "message", "queue", "raw_id", "started_at", "tokens")
+    __slots__ = (
+        "cancelled",
+        "data",
+        "expiry",
+        "id",
+        "last_progress",
+        "lost",
+        "message",
+        "queue",
+        "raw_id",
+        "started_at",
+        "tokens",
+    )
 
     def __init__(self, queue: str, raw_id: bytes, data: bytes, token: str, *, cancelled: bool = False) -> None:
         self.queue = queue
@@ -52,6 +62,8 @@ class Delivery:
         self.expiry = 0.0 if token == NO_LEASE else float(token)
         self.cancelled = cancelled
         self.started_at = 0.0
+        self.last_progress: Progress | None = None
+        """What its handler published last, once the handler has ended."""
         self.lost = False
         """Whether Redis has said that the lease is another's by now."""
 
@@ -170,7 +182,8 @@ class Settlement:
                 data = wire.failed(message, at=self.now, error=error, count=counts)
                 return (delivery.raw_id, delivery.tokens, data, repr(at), int(counts), _line(attempt))
             case Archive(error, cancelled, attempt):
-                data = wire.failed(message or undecodable(delivery), at=self.now, error=error, count=False)
+                readable = message or wire.undecodable(delivery.id, delivery.queue, delivery.data)
+                data = wire.failed(readable, at=self.now, error=error, count=False)
                 return (delivery.raw_id, delivery.tokens, lock, data, int(cancelled), _line(attempt))
             case Requeue(died):
                 return (delivery.raw_id, delivery.tokens, int(died))
@@ -197,11 +210,6 @@ class Settlement:
         if kind is Retry:
             return RETRY, (*leased, keys.retry, keys.due, *processed, *failed), args
         return ARCHIVE, (*leased, keys.archived, *processed, *failed), [*args, ENDED_CHANNEL, int(self.now)]
-
-
-def undecodable(delivery: Delivery) -> TaskMessage:
-    """Return a message that every tool can read, with the bytes that could not be decoded as its payload."""
-    return TaskMessage(type=UNDECODABLE_TYPE, id=delivery.id, queue=delivery.queue, payload=delivery.data)
 
 
 def _line(attempt: Attempt | None) -> bytes:

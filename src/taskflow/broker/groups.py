@@ -13,7 +13,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from taskflow.broker.delivery import UNDECODABLE_TYPE
 from taskflow.broker.placement import CHUNK, Placement
 from taskflow.broker.queue import EXTEND, Broker
 from taskflow.broker.scripts import Call, Script
@@ -31,7 +30,6 @@ SET_SECONDS = 120.0
 """How long a closed set may be silent before its members go back into their group, as in asynq."""
 LARGEST_SET = 5000
 """The most members of one set, so that the script that removes them holds up the server for some milliseconds only."""
-_UNDECODABLE = "the task message cannot be decoded; its bytes are the payload now"
 
 
 class GroupPolicy(Struct, frozen=True, kw_only=True):
@@ -298,5 +296,5 @@ def _archived(queue: str, member: Member, now: float) -> bytes:
     """Return the message under which a member is archived, b"" for one without a hash."""
     if member.data is None:
         return b""
-    message = TaskMessage(type=UNDECODABLE_TYPE, id=member.id, queue=queue, payload=member.data)
-    return wire.failed(message, at=now, error=_UNDECODABLE, count=False)
+    message = wire.undecodable(member.id, queue, member.data)
+    return wire.failed(message, at=now, error=wire.UNDECODABLE, count=False)

@@ -232,7 +232,7 @@ class Inspector:
         try:
             message = wire.decode(data)
         except MessageInvalid:
-            message = wire.TaskMessage(type="taskflow:undecodable", id=task_id, queue=keys.queue, payload=data)
+            message = wire.undecodable(task_id, keys.queue, data)
         archived = wire.failed(message, at=now, error=CANCELLED, count=False)
         args = [keys.prefix, keys.due, task_id, int(now), data, archived, ENDED_CHANNEL + task_id, CANCEL_CHANNEL]
         (state,) = await self._broker.run([Call(CANCEL, (keys.task(task_id), keys.archived), args)])

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taskflow.cli.service import ask
+from taskflow.cli.task_options import (
+    MaxRetries,
+    Payload,
+    PayloadFile,
+    Queue,
+    Raw,
+    Timeout,
+    read_pairs,
+    read_payload,
+    read_span,
+)
 
 if TYPE_CHECKING:
     from taskflow.application.commands import CreateTask
     from taskflow.application.service import TaskService
-
-
-def read_span(text: str) -> timedelta:
-    """Return the duration that an option says."""
-    from taskflow.durations import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _moment(text: str) -> datetime:
@@ -40,24 +38,13 @@ def _moment(text: str) -> datetime:
 def enqueue(
     ctx: typer.Context,
     task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The task type, such as email:send.")],
-    payload: Annotated[
-        str | None, typer.Argument(metavar="PAYLOAD", help="The payload as JSON; - reads it from standard input.")
-    ] = None,
+    payload: Payload = None,
     *,
-    payload_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read the payload from a file.", exists=True, dir_okay=False)
-    ] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="The payload is not JSON but bytes, to be sent as they are.")
-    ] = False,
-    queue: Annotated[str | None, typer.Option(metavar="NAME", help="The queue. Default: the type's own.")] = None,
-    max_retries: Annotated[
-        int | None, typer.Option(metavar="N", help="How often a failed task is tried again; 0: never.")
-    ] = None,
-    timeout: Annotated[
-        timedelta | None,
-        typer.Option(parser=read_span, metavar="TIME", help="How long an attempt may take, such as 30s."),
-    ] = None,
+    payload_file: PayloadFile = None,
+    raw: Raw = False,
+    queue: Queue = None,
+    max_retries: MaxRetries = None,
+    timeout: Timeout = None,
     deadline: Annotated[
         datetime | None, typer.Option(parser=_moment, metavar="WHEN", help="When the task must have ended.")
     ] = None,
@@ -125,36 +112,3 @@ async def _create(service: TaskService, command: CreateTask, *, watch: bool, as_
     else:
         typer.echo(f"task {plain(info.id)} is {info.state} in queue {plain(info.queue)}")
     return await watch_task(service, info.id, info.queue, as_json=as_json) if watch else 0
-
-
-def read_payload(text: str | None, file: Path | None, *, raw: bool) -> Any:
-    """Return the payload as it was given: nothing, bytes, or JSON that was looked at."""
-    import msgspec
-
-    if text is not None and file is not None:
-        raise typer.BadParameter("give either PAYLOAD or --payload-file, not both", param_hint="PAYLOAD")
-    if file is not None:
-        data = file.read_bytes()
-    elif text == "-":
-        data = sys.stdin.buffer.read()
-    elif text is not None:
-        data = text.encode("utf-8", "surrogateescape")
-    else:
-        return None
-    if raw:
-        return data
-    try:
-        msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = f'is not JSON: {error}; quote it for your shell: \'{{"message": "hello"}}\''
-        raise typer.BadParameter(reason, param_hint="PAYLOAD") from error
-    return msgspec.Raw(data)
-
-
-def read_pairs(texts: Sequence[str]) -> dict[str, str]:
-    """Return what --metadata says, each NAME=TEXT."""
-    pairs = [text.partition("=") for text in texts]
-    for name, equals, _ in pairs:
-        if not (name and equals):
-            raise typer.BadParameter(f"write NAME=TEXT, not {name!r}", param_hint="--metadata")
-    return {name: value for name, _, value in pairs}

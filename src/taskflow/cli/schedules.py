@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskflow.cli.enqueue import read_pairs, read_payload, read_span
 from taskflow.cli.service import ask
+from taskflow.cli.task_options import (
+    MaxRetries,
+    Payload,
+    PayloadFile,
+    Queue,
+    Raw,
+    Timeout,
+    read_pairs,
+    read_payload,
+    read_span,
+)
 
 if TYPE_CHECKING:
     from taskflow.application.schedules import ScheduleInfo
@@ -92,27 +101,16 @@ def add(
     schedule: Id,
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="When: '*/5 * * * *', @hourly, '@every 30s'.")],
     task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The task type, such as report:build.")],
-    payload: Annotated[
-        str | None, typer.Argument(metavar="PAYLOAD", help="The payload as JSON; - reads it from standard input.")
-    ] = None,
+    payload: Payload = None,
     *,
-    payload_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read the payload from a file.", exists=True, dir_okay=False)
-    ] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="The payload is not JSON but bytes, to be sent as they are.")
-    ] = False,
+    payload_file: PayloadFile = None,
+    raw: Raw = False,
     timezone: Annotated[
         str | None, typer.Option(metavar="ZONE", help="Time zone of the spec: Europe/Berlin. Default: UTC.")
     ] = None,
-    queue: Annotated[str | None, typer.Option(metavar="NAME", help="The queue. Default: the type's own.")] = None,
-    max_retries: Annotated[
-        int | None, typer.Option(metavar="N", help="How often a failed task is tried again; 0: never.")
-    ] = None,
-    timeout: Annotated[
-        timedelta | None,
-        typer.Option(parser=read_span, metavar="TIME", help="How long an attempt may take, such as 30s."),
-    ] = None,
+    queue: Queue = None,
+    max_retries: MaxRetries = None,
+    timeout: Timeout = None,
     retention: Annotated[
         timedelta | None, typer.Option(parser=read_span, metavar="TIME", help="Keep a task so long after its end: 24h.")
     ] = None,

@@ -121,7 +121,8 @@ def _run(
     from taskflow.cli.leash import Leash
     from taskflow.cli.scheduler import scheduler_for
     from taskflow.cli.target import load_target
-    from taskflow.worker.server import Worker, WorkerOptions
+    from taskflow.worker.options import WorkerOptions
+    from taskflow.worker.server import Worker
 
     found = load_target(target)
     settings, url = given, given.redis.effective_url

@@ -29,8 +29,6 @@ from taskflow.errors import InvalidQueue
 from taskflow.task import TaskOptions, check_queue, check_task_type
 
 MASK = "***"
-MAX_THREADS = 32
-"""How many threads run `def` handlers when `server.worker.threads` is 0 and the concurrency is higher than this."""
 
 _URL_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/@\[\]]+):\d{1,5}|/\S+")
@@ -186,11 +184,6 @@ class WorkerSettings(Section):
     recover_interval: PositiveDuration = timedelta(seconds=5)
     groups: Groups = Groups()
     health: Health = Health()
-
-    @property
-    def effective_threads(self) -> int:
-        """The number of threads for `def` handlers."""
-        return self.threads or min(self.concurrency, MAX_THREADS)
 
     @field_validator("queues")
     @classmethod

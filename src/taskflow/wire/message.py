@@ -20,6 +20,11 @@ TaskMessage = asynq_pb2.TaskMessage
 """A task on the wire; asynq.proto describes its fields."""
 
 _LONGEST_SPAN = 1000 * 365 * 24 * 3600
+UNDECODABLE_TYPE = "taskflow:undecodable"
+"""The type under which a message that cannot be decoded is archived, its bytes as the payload."""
+UNDECODABLE = "the task message cannot be decoded; its bytes are the payload now"
+"""The error text of such a task."""
+
 GO_ZERO_TIME = Timestamp(seconds=-62135596800)
 """Go's zero time: "never"."""
 
@@ -38,6 +43,11 @@ def decode(data: bytes) -> asynq_pb2.TaskMessage:
     if not message.type:
         raise MessageInvalid(f"these {len(data)} bytes are not a task message: the type is missing")
     return message
+
+
+def undecodable(task_id: str, queue: str, data: bytes) -> asynq_pb2.TaskMessage:
+    """Return a message that every tool can read, with the bytes that could not be decoded as its payload."""
+    return asynq_pb2.TaskMessage(type=UNDECODABLE_TYPE, id=task_id, queue=queue, payload=data)
 
 
 def copy(message: asynq_pb2.TaskMessage) -> asynq_pb2.TaskMessage:

@@ -17,7 +17,7 @@ from taskflow.broker.inspector import CANCELLED
 from taskflow.broker.queue import Broker
 from taskflow.errors import HandlerNotFound, SkipRetry
 from taskflow.task import Progress
-from taskflow.wire.message import TaskMessage
+from taskflow.wire.message import UNDECODABLE, TaskMessage
 from taskflow.wire.payload import encode_payload
 from taskflow.worker import outcome as policy
 from taskflow.worker.context import TaskContext
@@ -167,7 +167,7 @@ class Executor:
             _LOG.error(
                 "a task message cannot be decoded; the task is archived", task_id=delivery.id, queue=delivery.queue
             )
-            return Archive("the task message cannot be decoded; its bytes are the payload now")
+            return Archive(UNDECODABLE)
         if delivery.cancelled:
             return Archive(CANCELLED, cancelled=True)
         if (why := run.stopped_by()) is not None:

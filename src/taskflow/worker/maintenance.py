@@ -15,6 +15,7 @@ from taskflow.broker.inspector import CANCELLED
 from taskflow.broker.queue import Broker, Expired
 from taskflow.broker.subscriptions import Listener
 from taskflow.errors import BrokerUnavailable, TaskFlowError
+from taskflow.wire.message import UNDECODABLE
 from taskflow.worker import outcome as policy
 
 _LOG = structlog.get_logger("taskflow.worker")
@@ -165,7 +166,7 @@ class Maintenance:
 
     def _outcome(self, task: Expired, now: float) -> Outcome:
         if task.delivery.message is None:
-            return Archive("the task message cannot be decoded; its bytes are the payload now")
+            return Archive(UNDECODABLE)
         return policy.lost(task.deaths + 1, now=now, worker=self._worker)
 
     # -- clean --------------------------------------------------------------------------------------------------------

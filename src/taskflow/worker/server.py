@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import time
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 import structlog
-from msgspec import Struct, field
 
 from taskflow.broker import connection
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.broker.delivery import Archive, Delivery, Outcome, Requeue, Retry
-from taskflow.broker.groups import LARGEST_SET, GroupPolicy, Groups
-from taskflow.broker.progress import STREAM_ENTRIES, STREAM_SECONDS, ProgressStream
-from taskflow.broker.queue import LEASE_SECONDS, Broker
+from taskflow.broker.groups import Groups
+from taskflow.broker.progress import ProgressStream
+from taskflow.broker.queue import Broker
 from taskflow.broker.subscriptions import Subscriptions
-from taskflow.errors import BrokerUnavailable, ConfigError
-from taskflow.task import Progress, ServerInfo, check_queue
+from taskflow.errors import BrokerUnavailable
+from taskflow.signals import stop_on_signals
+from taskflow.task import Progress, ServerInfo
 from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL
-from taskflow.wire.message import whole_seconds
 from taskflow.worker import loops
 from taskflow.worker.aggregator import Aggregator
 from taskflow.worker.canceller import Canceller
@@ -35,13 +34,11 @@ from taskflow.worker.executor import Executor, Run
 from taskflow.worker.fetcher import Fetcher
 from taskflow.worker.health import HealthServer
 from taskflow.worker.heartbeater import BEAT, Heartbeater
-from taskflow.worker.maintenance import GRACE, RECOVER, Maintenance
+from taskflow.worker.maintenance import Maintenance
 from taskflow.worker.middleware import logging, recovery
+from taskflow.worker.options import WorkerOptions
 from taskflow.worker.outcome import Stop
 from taskflow.worker.registry import Registry, Route
-
-if TYPE_CHECKING:
-    from taskflow.config import Settings
 
 _LOG = structlog.get_logger("taskflow.worker")
 _CATALOG_EVERY = 60.0
@@ -50,104 +47,6 @@ _READY_WITHIN = 3 * BEAT
 _SETTLE_AT_STOP = 5.0
 """How long (s) a stopping worker goes on trying to settle what has ended."""
 _STOP_CHECK = 0.01
-
-
-class WorkerOptions(Struct, frozen=True, kw_only=True):
-    """How a worker works.
-
-    Attributes:
-        queues: Weight of each queue: how many free slots it gets beside the others while all are full.
-        strict: Take from the heaviest queue first, always.
-        concurrency: How many tasks run at once. Default 100.
-        threads: How many `def` handlers run at once; 0 (default): as many as `concurrency`, at most 32.
-        shutdown_timeout: How long running tasks may go on after the word to stop. Default 8 s.
-        lease: How long the worker may be silent before its tasks count as lost. Default 30 s.
-        heartbeat: How often it says that it lives. Default 5 s; at most half of the lease.
-        grace: How long a lost task is left alone if it is not known that its server is gone. Default 30 s.
-        recover_every: How often lost tasks are looked for. Default 5 s.
-        health: Address (host, port) of the health server, None for none.
-        log_tasks: Log a line for each attempt. Default true.
-        progress_seconds: How long a task's progress is kept after its last entry. Default 1 h.
-        progress_entries: About how many entries are kept. Default 1,000.
-        allow_eviction: Work also on a server that throws keys away when its memory is full.
-        group_grace: A group is aggregated when no task has come into it for this long. Default 60 s.
-        group_max_delay: Or when its oldest task has waited this long; 0 (default): never.
-        group_max_size: Or when it has this many tasks, at most 5,000; 0 (default): never.
-
-    Raises:
-        ConfigError: The values do not fit together.
-
-    """
-
-    queues: Mapping[str, int] = field(default_factory=lambda: {"default": 1})
-    strict: bool = False
-    concurrency: int = 100
-    threads: int = 0
-    shutdown_timeout: timedelta = timedelta(seconds=8)
-    lease: timedelta = timedelta(seconds=LEASE_SECONDS)
-    heartbeat: timedelta = timedelta(seconds=BEAT)
-    grace: timedelta = timedelta(seconds=GRACE)
-    recover_every: timedelta = timedelta(seconds=RECOVER)
-    health: tuple[str, int] | None = None
-    log_tasks: bool = True
-    progress_seconds: int = STREAM_SECONDS
-    progress_entries: int = STREAM_ENTRIES
-    allow_eviction: bool = False
-    group_grace: timedelta = timedelta(seconds=60)
-    group_max_delay: timedelta = timedelta(0)
-    group_max_size: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.queues:
-            raise ConfigError("queues: name at least one queue, e.g. {'default': 1}")
-        for queue, weight in self.queues.items():
-            check_queue(queue)
-            if weight < 1:
-                raise ConfigError(f"queues: the weight of {queue!r} must be at least 1, not {weight}")
-        if self.concurrency < 1:
-            raise ConfigError(f"concurrency: must be at least 1, not {self.concurrency}")
-        if self.group_grace <= timedelta(0) or self.group_max_delay < timedelta(0):
-            raise ConfigError("group_grace must be more than 0, and group_max_delay not less")
-        if not 0 <= self.group_max_size <= LARGEST_SET:
-            raise ConfigError(f"group_max_size: must be from 0 to {LARGEST_SET}, not {self.group_max_size}")
-        if self.heartbeat * 2 > self.lease:
-            raise ConfigError("heartbeat: must be at most half of the lease, or tasks would be lost between two beats")
-
-    @classmethod
-    def of(cls, settings: Settings) -> WorkerOptions:
-        """Return what the settings say of a worker, but for the health server's address."""
-        section = settings.server.worker
-        return cls(
-            queues=dict(section.queues),
-            strict=section.strict_priority,
-            concurrency=section.concurrency,
-            threads=section.threads,
-            shutdown_timeout=section.shutdown_timeout,
-            lease=section.lease,
-            heartbeat=section.heartbeat,
-            grace=section.recover_grace,
-            recover_every=section.recover_interval,
-            progress_seconds=max(1, whole_seconds(settings.progress.ttl)),
-            progress_entries=settings.progress.max_entries,
-            allow_eviction=settings.redis.allow_eviction,
-            group_grace=section.groups.grace_period,
-            group_max_delay=section.groups.max_delay,
-            group_max_size=section.groups.max_size,
-        )
-
-    @property
-    def group_policy(self) -> GroupPolicy:
-        """When a group is aggregated."""
-        return GroupPolicy(
-            grace=self.group_grace.total_seconds(),
-            max_delay=self.group_max_delay.total_seconds(),
-            max_size=self.group_max_size,
-        )
-
-    @property
-    def thread_count(self) -> int:
-        """How many `def` handlers run at once."""
-        return self.threads or min(self.concurrency, 32)
 
 
 class Worker:
@@ -175,7 +74,6 @@ class Worker:
         self._word_to_stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._last_words: set[asyncio.Task[None]] = set()
-        self._progress_of: dict[Delivery, Progress] = {}
 
     def stop(self) -> None:
         """Stop: take no more tasks, let running ones end; called again: put them back at once."""
@@ -216,19 +114,14 @@ class Worker:
 
     async def run_with_signals(self) -> None:
         """Work until SIGTERM or SIGINT; a second signal puts running tasks back at once. Raises as `run` does."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        try:
+        with stop_on_signals(self.stop):
             await self.run()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
 
     # -- start --------------------------------------------------------------------------------------------------------
 
     async def _connect(self, stack: AsyncExitStack) -> None:
         options = self.options
+        name = f"{self.host}:{os.getpid()}"
         self._leases: set[Delivery] = set()
         self._broker = Broker(self.redis_url, lease_seconds=options.lease.total_seconds())
         stack.push_async_callback(self._broker.close)
@@ -244,7 +137,7 @@ class Worker:
         self._executor = Executor(
             self.registry,
             self._broker,
-            worker=f"{self.host}:{os.getpid()}",
+            worker=name,
             concurrency=options.concurrency,
             threads=options.thread_count,
             publish=self._progress.publish,
@@ -263,7 +156,7 @@ class Worker:
         self._maintenance = Maintenance(
             self._broker,
             list(options.queues),
-            worker=f"{self.host}:{os.getpid()}",
+            worker=name,
             server_id=self.id,
             grace=options.grace.total_seconds(),
             recover_every=options.recover_every.total_seconds(),
@@ -324,14 +217,14 @@ class Worker:
             self._leases.discard(delivery)
             return
         if run.context is not None and run.context.last_progress is not None:
-            self._progress_of[delivery] = run.context.last_progress
+            delivery.last_progress = run.context.last_progress
         self._completer.add(delivery, outcome)
 
     def _on_settled(self, delivery: Delivery, outcome: Outcome) -> None:
         due = due_of(outcome)
         if due is not None:
             self._maintenance.due_at(due)
-        last = self._progress_of.pop(delivery, None)
+        last = delivery.last_progress
         if last is not None and (status := _final_status(outcome)):
             entry = _last_entry(last, status, self._broker.clock.now())
             task = asyncio.create_task(self._publish_last(entry, status))
@@ -450,11 +343,4 @@ def _final_status(outcome: Outcome) -> str | None:
 
 def _last_entry(last: Progress, status: str, now: float) -> Progress:
     percentage = 100.0 if status == "completed" else last.percentage
-    return Progress(
-        task_id=last.task_id,
-        percentage=percentage,
-        stage=status,
-        message=last.message,
-        timestamp_ms=int(now * 1000),
-        metadata=last.metadata,
-    )
+    return msgspec.structs.replace(last, percentage=percentage, stage=status, timestamp_ms=int(now * 1000))

@@ -1,0 +1,122 @@
+"""WorkerOptions: how a worker works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from taskflow.broker.groups import LARGEST_SET, GroupPolicy
+from taskflow.broker.progress import STREAM_ENTRIES, STREAM_SECONDS
+from taskflow.broker.queue import LEASE_SECONDS
+from taskflow.errors import ConfigError
+from taskflow.task import check_queue
+from taskflow.wire.message import whole_seconds
+from taskflow.worker.heartbeater import BEAT
+from taskflow.worker.maintenance import GRACE, RECOVER
+
+if TYPE_CHECKING:
+    from taskflow.config import Settings
+
+MAX_THREADS = 32
+"""How many threads run `def` handlers when `threads` is 0 and the concurrency is higher than this."""
+
+
+class WorkerOptions(Struct, frozen=True, kw_only=True):
+    """How a worker works.
+
+    Attributes:
+        queues: Weight of each queue: how many free slots it gets beside the others while all are full.
+        strict: Take from the heaviest queue first, always.
+        concurrency: How many tasks run at once. Default 100.
+        threads: How many `def` handlers run at once; 0 (default): as many as `concurrency`, at most 32.
+        shutdown_timeout: How long running tasks may go on after the word to stop. Default 8 s.
+        lease: How long the worker may be silent before its tasks count as lost. Default 30 s.
+        heartbeat: How often it says that it lives. Default 5 s; at most half of the lease.
+        grace: How long a lost task is left alone if it is not known that its server is gone. Default 30 s.
+        recover_every: How often lost tasks are looked for. Default 5 s.
+        health: Address (host, port) of the health server, None for none.
+        log_tasks: Log a line for each attempt. Default true.
+        progress_seconds: How long a task's progress is kept after its last entry. Default 1 h.
+        progress_entries: About how many entries are kept. Default 1,000.
+        allow_eviction: Work also on a server that throws keys away when its memory is full.
+        group_grace: A group is aggregated when no task has come into it for this long. Default 60 s.
+        group_max_delay: Or when its oldest task has waited this long; 0 (default): never.
+        group_max_size: Or when it has this many tasks, at most 5,000; 0 (default): never.
+
+    Raises:
+        ConfigError: The values do not fit together.
+
+    """
+
+    queues: Mapping[str, int] = field(default_factory=lambda: {"default": 1})
+    strict: bool = False
+    concurrency: int = 100
+    threads: int = 0
+    shutdown_timeout: timedelta = timedelta(seconds=8)
+    lease: timedelta = timedelta(seconds=LEASE_SECONDS)
+    heartbeat: timedelta = timedelta(seconds=BEAT)
+    grace: timedelta = timedelta(seconds=GRACE)
+    recover_every: timedelta = timedelta(seconds=RECOVER)
+    health: tuple[str, int] | None = None
+    log_tasks: bool = True
+    progress_seconds: int = STREAM_SECONDS
+    progress_entries: int = STREAM_ENTRIES
+    allow_eviction: bool = False
+    group_grace: timedelta = timedelta(seconds=60)
+    group_max_delay: timedelta = timedelta(0)
+    group_max_size: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.queues:
+            raise ConfigError("queues: name at least one queue, e.g. {'default': 1}")
+        for queue, weight in self.queues.items():
+            check_queue(queue)
+            if weight < 1:
+                raise ConfigError(f"queues: the weight of {queue!r} must be at least 1, not {weight}")
+        if self.concurrency < 1:
+            raise ConfigError(f"concurrency: must be at least 1, not {self.concurrency}")
+        if self.group_grace <= timedelta(0) or self.group_max_delay < timedelta(0):
+            raise ConfigError("group_grace must be more than 0, and group_max_delay not less")
+        if not 0 <= self.group_max_size <= LARGEST_SET:
+            raise ConfigError(f"group_max_size: must be from 0 to {LARGEST_SET}, not {self.group_max_size}")
+        if self.heartbeat * 2 > self.lease:
+            raise ConfigError("heartbeat: must be at most half of the lease, or tasks would be lost between two beats")
+
+    @classmethod
+    def of(cls, settings: Settings) -> WorkerOptions:
+        """Return what the settings say of a worker, but for the health server's address."""
+        section = settings.server.worker
+        return cls(
+            queues=dict(section.queues),
+            strict=section.strict_priority,
+            concurrency=section.concurrency,
+            threads=section.threads,
+            shutdown_timeout=section.shutdown_timeout,
+            lease=section.lease,
+            heartbeat=section.heartbeat,
+            grace=section.recover_grace,
+            recover_every=section.recover_interval,
+            progress_seconds=max(1, whole_seconds(settings.progress.ttl)),
+            progress_entries=settings.progress.max_entries,
+            allow_eviction=settings.redis.allow_eviction,
+            group_grace=section.groups.grace_period,
+            group_max_delay=section.groups.max_delay,
+            group_max_size=section.groups.max_size,
+        )
+
+    @property
+    def group_policy(self) -> GroupPolicy:
+        """When a group is aggregated."""
+        return GroupPolicy(
+            grace=self.group_grace.total_seconds(),
+            max_delay=self.group_max_delay.total_seconds(),
+            max_size=self.group_max_size,
+        )
+
+    @property
+    def thread_count(self) -> int:
+        """How many `def` handlers run at once."""
+        return self.threads or min(self.concurrency, MAX_THREADS)
