@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from taskflow.broker.delivery import read_attempts
 from taskflow.broker.groups import Groups
 from taskflow.broker.queue import Broker
+from taskflow.broker.reading import is_task, read_call, task_info, whole
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import MessageInvalid, QueueNotFound, TaskActive, TaskFinished, TaskNotFound
 from taskflow.task import GroupInfo, QueueInfo, ServerInfo, TaskInfo, TaskState, check_queue
@@ -24,8 +24,7 @@ from taskflow.wire.keys import (
     queue_keys,
 )
 
-READ, STATS, DELETE, CANCEL = map(Script, ("read", "stats", "delete", "cancel"))
-_STATES = frozenset(state.value.encode() for state in TaskState)
+STATS, DELETE, CANCEL = map(Script, ("stats", "delete", "cancel"))
 _LISTS = {TaskState.PENDING, TaskState.ACTIVE}
 _NEWEST_FIRST = {TaskState.ARCHIVED, TaskState.COMPLETED}
 CANCELLED = "task cancelled"
@@ -63,7 +62,7 @@ class Inspector:
 
     def _queue_info(self, queue: str, reply: list[Any]) -> QueueInfo:
         pending, active, scheduled, retry, archived, completed, aggregating, groups, paused = reply[:9]
-        processed, failed, processed_total, failed_total, oldest = map(_whole, reply[9:])
+        processed, failed, processed_total, failed_total, oldest = map(whole, reply[9:])
         age_ns = max(0, self._broker.clock.now_ns() - oldest) if oldest else 0
         return QueueInfo(
             queue=queue,
@@ -114,10 +113,10 @@ class Inspector:
         if queue is not None:
             check_queue(queue)
         names = [queue] if queue is not None else await self.queues()
-        replies = await self._broker.run([_read_call(queue_keys(name), [task_id.encode()]) for name in names])
+        replies = await self._broker.run([read_call(queue_keys(name), [task_id.encode()]) for name in names])
         for name, (reply,) in zip(names, replies, strict=True):
-            if _is_task(reply):
-                return self._task_info(name, task_id, reply)
+            if is_task(reply):
+                return task_info(name, task_id, reply, now=self._broker.clock.now())
         raise TaskNotFound(task_id, queue)
 
     async def tasks(
@@ -136,11 +135,12 @@ class Inspector:
         ids = await self._ids(keys, state, page * size, page * size + size - 1, group)
         if not ids:
             return []
-        (replies,) = await self._broker.run([_read_call(keys, ids)])
+        (replies,) = await self._broker.run([read_call(keys, ids)])
+        now = self._broker.clock.now()
         found = [
-            self._task_info(queue, task_id.decode(errors="replace"), reply)
+            task_info(queue, task_id.decode(errors="replace"), reply, now=now)
             for task_id, reply in zip(ids, replies, strict=True)
-            if _is_task(reply)
+            if is_task(reply)
         ]
         return [task for task in found if task.state is state]
 
@@ -153,39 +153,6 @@ class Inspector:
         command = "ZREVRANGE" if state in _NEWEST_FIRST else "ZRANGE"
         (ids,) = await self._broker.execute((command, key, first, last))
         return ids
-
-    def _task_info(self, queue: str, task_id: str, reply: Sequence[Any]) -> TaskInfo:
-        data, state, due, lease, result, pending_since, started_at, owner, attempts, cancelled = reply
-        try:
-            message = wire.decode(data)
-        except MessageInvalid as error:
-            message = wire.TaskMessage(type="", error_msg=str(error), payload=data)
-        current = TaskState(state.decode())
-        return TaskInfo(
-            id=task_id,
-            queue=queue,
-            type=message.type,
-            state=current,
-            payload=message.payload,
-            max_retries=message.retry,
-            retried=message.retried,
-            last_error=message.error_msg or None,
-            last_failed_at=wire.moment(message.last_failed_at),
-            timeout=wire.span(message.timeout) if message.timeout > 0 else None,
-            deadline=wire.moment(message.deadline),
-            retention=wire.span(message.retention),
-            group=message.group_key or None,
-            headers=dict(message.headers),
-            next_process_at=_moment(due),
-            pending_since=_moment_ns(pending_since),
-            started_at=_moment_ns(started_at),
-            completed_at=wire.moment(message.completed_at),
-            result=result,
-            attempts=read_attempts(attempts),
-            cancelled=cancelled is not None,
-            worker=owner.decode(errors="replace").partition(":")[0] if owner else None,
-            orphaned=current is TaskState.ACTIVE and (lease is None or float(lease) < self._broker.clock.now()),
-        )
 
     async def delete(self, task_id: str, queue: str) -> None:
         """Delete a task that is not running, and free its unique lock.
@@ -254,33 +221,11 @@ class Inspector:
         ]
 
 
-def _is_task(reply: Sequence[Any] | None) -> bool:
-    """Whether read.lua found a task, in a state that there is."""
-    return reply is not None and reply[1] in _STATES
-
-
 def _state_key(keys: QueueKeys, state: TaskState) -> str:
     return keys.prefix + state.value
-
-
-def _read_call(keys: QueueKeys, ids: Sequence[bytes]) -> Call:
-    return Call(READ, (keys.lease,), [keys.prefix, keys.due, *ids])
 
 
 def _stats_call(keys: QueueKeys, day: str) -> Call:
     states = (keys.pending, keys.active, keys.scheduled, keys.retry, keys.archived, keys.completed)
     counters = (keys.processed_on(day), keys.failed_on(day), keys.processed, keys.failed)
     return Call(STATS, (*states, keys.groups, keys.paused, *counters), [keys.task_prefix, keys.group_prefix])
-
-
-def _moment(unix_seconds: bytes | None) -> datetime | None:
-    return None if unix_seconds is None else wire.moment(float(unix_seconds))
-
-
-def _moment_ns(unix_nanoseconds: bytes | None) -> datetime | None:
-    return wire.moment(_whole(unix_nanoseconds) / 1e9)
-
-
-def _whole(text: bytes | None) -> int:
-    """Return the number in a field, 0 if it holds none."""
-    return int(text) if text and text.isdigit() else 0

@@ -1,0 +1,71 @@
+"""Reading: what Redis holds of a task -> what is known of it. No I/O, so every kind of client shares it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from taskflow.broker.delivery import read_attempts
+from taskflow.broker.scripts import Call, Script
+from taskflow.errors import MessageInvalid
+from taskflow.task import TaskInfo, TaskState
+from taskflow.wire import message as wire
+from taskflow.wire.keys import QueueKeys
+
+READ = Script("read")
+_STATES = frozenset(state.value.encode() for state in TaskState)
+
+
+def read_call(keys: QueueKeys, ids: Sequence[bytes]) -> Call:
+    """Return the call that reads tasks of a queue."""
+    return Call(READ, (keys.lease,), [keys.prefix, keys.due, *ids])
+
+
+def is_task(reply: Sequence[Any] | None) -> bool:
+    """Whether a task was found, in a state that there is."""
+    return reply is not None and reply[1] in _STATES
+
+
+def task_info(queue: str, task_id: str, reply: Sequence[Any], *, now: float) -> TaskInfo:
+    """Return what is known of a task that was found; `now` (Unix s) tells whether its lease has run out."""
+    data, state, due, lease, result, pending_since, started_at, owner, attempts, cancelled = reply
+    try:
+        message = wire.decode(data)
+    except MessageInvalid as error:
+        message = wire.TaskMessage(type="", error_msg=str(error), payload=data)
+    current = TaskState(state.decode())
+    return TaskInfo(
+        id=task_id,
+        queue=queue,
+        type=message.type,
+        state=current,
+        payload=message.payload,
+        max_retries=message.retry,
+        retried=message.retried,
+        last_error=message.error_msg or None,
+        last_failed_at=wire.moment(message.last_failed_at),
+        timeout=wire.span(message.timeout) if message.timeout > 0 else None,
+        deadline=wire.moment(message.deadline),
+        retention=wire.span(message.retention),
+        group=message.group_key or None,
+        headers=dict(message.headers),
+        next_process_at=None if due is None else wire.moment(float(due)),
+        pending_since=_moment_ns(pending_since),
+        started_at=_moment_ns(started_at),
+        completed_at=wire.moment(message.completed_at),
+        result=result,
+        attempts=read_attempts(attempts),
+        cancelled=cancelled is not None,
+        worker=owner.decode(errors="replace").partition(":")[0] if owner else None,
+        orphaned=current is TaskState.ACTIVE and (lease is None or float(lease) < now),
+    )
+
+
+def whole(text: bytes | None) -> int:
+    """Return the number in a field, 0 if it holds none."""
+    return int(text) if text and text.isdigit() else 0
+
+
+def _moment_ns(unix_nanoseconds: bytes | None) -> datetime | None:
+    return None if unix_nanoseconds is None else wire.moment(whole(unix_nanoseconds) / 1e9)
