@@ -14,13 +14,11 @@ import structlog
 from taskflow.broker.clock import Clock
 from taskflow.broker.delivery import Archive, Delivery, Outcome
 from taskflow.broker.inspector import CANCELLED
-from taskflow.broker.queue import Broker
-from taskflow.errors import HandlerNotFound, SkipRetry
-from taskflow.task import Progress
+from taskflow.errors import HandlerNotFound
 from taskflow.wire.message import UNDECODABLE, TaskMessage
 from taskflow.wire.payload import encode_payload
 from taskflow.worker import outcome as policy
-from taskflow.worker.context import TaskContext
+from taskflow.worker.context import Publish, TaskContext, WriteResult
 from taskflow.worker.deadlines import Deadlines
 from taskflow.worker.handler import Handler
 from taskflow.worker.outcome import Stop
@@ -55,11 +53,13 @@ class Executor:
 
     Args:
         registry: Which handler runs which type.
-        broker: For progress and results that handlers write while they run.
+        clock: The one clock.
         worker: This server's name in the records of failed attempts.
         concurrency: How many tasks run at once.
         threads: How many `def` handlers run at once.
         publish: Publishes progress.
+        publish_in_child: Publishes it from the process of a handler that has one; it is pickled.
+        write_result: Writes a result while its handler runs.
         finished: See `Finished`.
         slot_freed: Called when a slot has become free.
 
@@ -68,22 +68,25 @@ class Executor:
     def __init__(
         self,
         registry: Registry,
-        broker: Broker,
         *,
+        clock: Clock,
         worker: str,
         concurrency: int,
         threads: int,
-        publish: Callable[[Progress], Any],
+        publish: Publish,
+        publish_in_child: Publish,
+        write_result: WriteResult,
         finished: Finished,
         slot_freed: Callable[[], None],
     ) -> None:
         self.free = concurrency
         self.concurrency = concurrency
         self._registry = registry
-        self._broker = broker
-        self._clock: Clock = broker.clock
+        self._clock = clock
         self._worker = worker
         self._publish = publish
+        self._publish_in_child = publish_in_child
+        self._write_result = write_result
         self._finished = finished
         self._slot_freed = slot_freed
         self._loop = asyncio.get_running_loop()
@@ -207,7 +210,7 @@ class Executor:
             return await handler.call(context, args, kwargs)
         if handler.executor == "thread":
             return await self._in_thread(context, handler, args, kwargs)
-        return await self._processes.run(handler, context, redis_url=self._broker.url)
+        return await self._processes.run(handler, context, publish=self._publish_in_child)
 
     async def _in_thread(
         self, context: TaskContext, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -217,10 +220,6 @@ class Executor:
         in_context = contextvars.copy_context().run
         run.thread = self._threads.submit(in_context, handler.call, context, args, kwargs)
         return await asyncio.wrap_future(run.thread)
-
-    async def _write_result(self, delivery: Delivery, result: bytes) -> None:
-        if not await self._broker.write_result(delivery, result):
-            raise SkipRetry("the lease of the task is another worker's by now")
 
 
 LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC).timestamp()

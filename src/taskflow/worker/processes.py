@@ -13,7 +13,7 @@ from taskflow.broker import connection, progress, scripts
 from taskflow.broker.delivery import NO_LEASE, Delivery
 from taskflow.errors import ConfigError
 from taskflow.task import Progress
-from taskflow.worker.context import TaskContext
+from taskflow.worker.context import Publish, TaskContext
 from taskflow.worker.handler import Handler
 
 
@@ -28,8 +28,10 @@ class ProcessPool:
         self._workers = workers
         self._pool: pebble.ProcessPool | None = None
 
-    async def run(self, handler: Handler, context: TaskContext, *, redis_url: str) -> Any:
+    async def run(self, handler: Handler, context: TaskContext, *, publish: Publish) -> Any:
         """Run a handler and return what it returns; if this call is cancelled, the process is killed.
+
+        `publish` publishes its progress from there: it is pickled, and called without an event loop of the worker's.
 
         Raises:
             ConfigError: The handler does not stand at the top level of a module.
@@ -48,7 +50,7 @@ class ProcessPool:
         call = (
             function.__module__,
             function.__qualname__,
-            redis_url,
+            publish,
             delivery.queue,
             delivery.raw_id,
             delivery.data,
@@ -66,25 +68,29 @@ class ProcessPool:
 
 
 def _child(  # noqa: PLR0917 - pebble passes positional arguments
-    module: str, name: str, redis_url: str, queue: str, raw_id: bytes, data: bytes, deadline: float | None
+    module: str, name: str, publish: Publish, queue: str, raw_id: bytes, data: bytes, deadline: float | None
 ) -> tuple[Any, Progress | None]:
     """Run a handler in this process: the child's side."""
     found = getattr(importlib.import_module(module), name)
     handler = Handler(getattr(found, "function", found), executor="process")
     delivery = Delivery(queue, raw_id, data, NO_LEASE)
     assert delivery.message is not None  # noqa: S101 - the parent has decoded it
-    context = TaskContext(delivery.message, delivery, deadline, None, _Publisher(redis_url), _refuse)
+    context = TaskContext(delivery.message, delivery, deadline, None, publish, _refuse)
     args, kwargs = handler.bind(context.payload)
     return handler.call(context, args, kwargs), context.last_progress
 
 
-class _Publisher:
-    """Publishes progress from a child process, over a connection of its own."""
+class ChildPublisher:
+    """Publishes progress from a child process, over a connection of its own, made when first needed."""
 
     def __init__(self, redis_url: str) -> None:
-        self._client = connection.connect_sync(redis_url)
+        self._redis_url = redis_url
+        self._client: connection.SyncRedis | None = None
 
     async def __call__(self, entry: Progress) -> None:
+        """Publish an entry, blocking; it is a coroutine for the context's sake."""
+        if self._client is None:
+            self._client = connection.connect_sync(self._redis_url)
         scripts.execute_sync(self._client, progress.commands(entry))
 
 

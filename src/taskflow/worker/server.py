@@ -7,9 +7,10 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from taskflow.broker.groups import Groups
 from taskflow.broker.progress import ProgressStream
 from taskflow.broker.queue import Broker
 from taskflow.broker.subscriptions import Subscriptions
-from taskflow.errors import BrokerUnavailable
+from taskflow.errors import BrokerUnavailable, SkipRetry
 from taskflow.signals import stop_on_signals
 from taskflow.task import Progress, ServerInfo
 from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL
@@ -38,6 +39,7 @@ from taskflow.worker.maintenance import Maintenance
 from taskflow.worker.middleware import logging, recovery
 from taskflow.worker.options import WorkerOptions
 from taskflow.worker.outcome import Stop
+from taskflow.worker.processes import ChildPublisher
 from taskflow.worker.registry import Registry, Route
 
 _LOG = structlog.get_logger("taskflow.worker")
@@ -69,6 +71,8 @@ class Worker:
         """Set once it takes tasks."""
         self.stopped_threads = 0
         """How many threads were still at work when it had stopped."""
+        self.on_settled: Callable[[Delivery, Outcome], None] | None = None
+        """Called for each task that Redis has taken the outcome of; set it before `run`."""
         self._started_at = datetime.now(UTC)
         self._status = "new"
         self._word_to_stop = asyncio.Event()
@@ -133,14 +137,20 @@ class Worker:
             self.registry.middleware.insert(0, logging)
         if recovery not in self.registry.middleware:
             self.registry.middleware.append(recovery)
-        self._completer = Completer(self._leases, news=lambda: self._fetcher.news(), settled=self._on_settled)
+        self._completer = Completer(
+            self._leases,
+            news=lambda: self._fetcher.news(),
+            settled=self._on_settled if self.on_settled is None else partial(self._report, self.on_settled),
+        )
         self._executor = Executor(
             self.registry,
-            self._broker,
+            clock=self._broker.clock,
             worker=name,
             concurrency=options.concurrency,
             threads=options.thread_count,
             publish=self._progress.publish,
+            publish_in_child=ChildPublisher(self.redis_url),
+            write_result=self._write_result,
             finished=self._on_finished,
             slot_freed=lambda: self._fetcher.news(),
         )
@@ -211,6 +221,10 @@ class Worker:
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
+    async def _write_result(self, delivery: Delivery, result: bytes) -> None:
+        if not await self._broker.write_result(delivery, result):
+            raise SkipRetry("the lease of the task is another worker's by now")
+
     def _on_finished(self, run: Run, outcome: Outcome | None) -> None:
         delivery = run.delivery
         if outcome is None:
@@ -230,6 +244,10 @@ class Worker:
             task = asyncio.create_task(self._publish_last(entry, status))
             self._last_words.add(task)
             task.add_done_callback(self._last_words.discard)
+
+    def _report(self, tell: Callable[[Delivery, Outcome], None], delivery: Delivery, outcome: Outcome) -> None:
+        self._on_settled(delivery, outcome)
+        tell(delivery, outcome)
 
     async def _publish_last(self, entry: Progress, status: str) -> None:
         try:
