@@ -17,6 +17,7 @@ from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions
 from taskflow.worker.aggregates import AggregateFunction
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Executor, Handler
+from taskflow.worker.lifespan import LifespanFunction
 from taskflow.worker.options import WorkerOptions
 from taskflow.worker.registry import Middleware, Registry, Route
 from taskflow.worker.server import Worker
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 A = TypeVar("A", bound=AggregateFunction)
+L = TypeVar("L", bound=LifespanFunction)
 
 
 class TaskDefinition(Generic[P, R]):
@@ -270,6 +272,20 @@ class TaskFlow:
             return function
 
         return make
+
+    def lifespan(self, function: L, /) -> L:
+        """Let every worker open something before it takes tasks, and close it after its last task has ended.
+
+        The function is an async generator that yields once (with `@asynccontextmanager` around it or not); it may take the
+        app. Several are opened in the order in which they were added, and closed in reverse. What it raises before its
+        `yield` keeps the worker from starting.
+
+        Raises:
+            ConfigError: The function is none.
+
+        """
+        self.registry.lifespans.add(function, self)
+        return function
 
     def schedule(
         self,

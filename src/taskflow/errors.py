@@ -26,6 +26,7 @@ TaskFlowError
 ├── UnsupportedServer        -                        the Redis server is too old or set up to lose tasks
 ├── MessageInvalid           -                        bytes that are not a task message
 ├── AggregateFailed          -                        a group could not be aggregated; its tasks go back into it
+├── LifespanFailed           -                        what a worker opens at its start could not be opened
 ├── TaskFailed               -                        `client.result`: the task was archived
 └── ResultTimeout            -                        `client.result` waited in vain
 
@@ -349,6 +350,15 @@ class AggregateFailed(TaskFlowError):
         super().__init__(f"group {group!r}: {reason}")
         self.group = group
         self.reason = reason
+
+
+class LifespanFailed(TaskFlowError):
+    """A lifespan raised before its `yield`, so the worker has not started. `cause` is what it raised."""
+
+    def __init__(self, name: str, cause: BaseException) -> None:
+        super().__init__(f"lifespan {name} failed at the start: {type(cause).__name__}: {cause}")
+        self.name = name
+        self.cause = cause
 
 
 class TaskFailed(TaskFlowError):

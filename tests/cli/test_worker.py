@@ -134,3 +134,31 @@ def test_an_application_with_an_address_of_its_own_follows_the_option(
     worker.wait_for_line("worker started")
     assert run("enqueue", "who:am-i", "--watch", "--redis-url", redis_url).returncode == 0
     worker.end(signal.SIGTERM, 10)
+
+
+BROKEN = """
+from taskflow import TaskFlow
+
+app = TaskFlow()
+
+@app.lifespan
+async def database():
+    raise ConnectionError("no route to the database")
+    yield
+
+@app.task("t")
+async def handler() -> None: ...
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--with-scheduler"], ["--processes", "2"]], ids=lambda o: "".join(o) or "one")
+def test_a_lifespan_that_fails_ends_the_command_with_its_reason(
+    start: Start, environ: dict[str, str], here: Path, options: list[str]
+) -> None:
+    (here / "broken.py").write_text(BROKEN)
+
+    worker = start("worker", "broken:app", "--health-port", "0", *options, environ=environ)
+
+    worker.wait_for_line("lifespan database failed at the start: ConnectionError: no route to the database")
+    assert worker.process.wait(10) == 1
+    assert "in database" in worker.stderr  # the traceback

@@ -139,7 +139,7 @@ class Heartbeater:
         self.stalls += 1
         frame = sys._current_frames().get(self._watched_thread)  # noqa: SLF001 - the documented way to another thread's stack
         stack = "".join(traceback.format_stack(frame, limit=12)) if frame else "unknown"
-        _LOG.error("the event loop is blocked: a handler waits without await", seconds=round(blocked, 1), stack=stack)
+        _LOG.error("the event loop is blocked: code on it waits without await", seconds=round(blocked, 1), stack=stack)
 
 
 def _running(delivery: Delivery) -> RunningTask:

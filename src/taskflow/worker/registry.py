@@ -13,6 +13,7 @@ from taskflow.task import check_queue, check_task_type
 from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Handler
+from taskflow.worker.lifespan import Lifespans
 
 Next = Callable[[TaskContext], Awaitable[Any]]
 """The rest of the onion: give it the context, get the handler's result."""
@@ -43,6 +44,8 @@ class Registry:
         self.middleware: list[Middleware] = list(middleware)
         self.aggregates = Aggregates()
         """The functions that make one task of a group's tasks."""
+        self.lifespans = Lifespans()
+        """What each worker opens at its start and closes at its end."""
         self._routes: dict[str, Route] = {}
         self._prefixes: dict[str, Route] = {}
         self._found: dict[str, Route | None] = {}

@@ -77,6 +77,7 @@ class Worker:
         self._status = "new"
         self._word_to_stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._starting: asyncio.Timeout | None = None
         self._last_words: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -84,6 +85,8 @@ class Worker:
         if self._word_to_stop.is_set():
             self._hurry.set()
         self._word_to_stop.set()
+        if self._starting is not None:
+            self._starting.reschedule(0)  # gives up the start
 
     async def run(self) -> None:
         """Work until `stop` is called.
@@ -91,30 +94,37 @@ class Worker:
         Raises:
             BrokerUnavailable: Redis does not answer at the start; later outages are waited out.
             UnsupportedServer: The server is too old or set up to lose tasks.
+            LifespanFailed: A lifespan raised before its `yield`.
             OSError: The health server's port is taken.
 
         """
         async with AsyncExitStack() as stack:
             await self._connect(stack)
-            background = [asyncio.create_task(part, name=name) for name, part in self._parts()]
             try:
-                self._fetching = asyncio.create_task(self._fetcher.run(), name="fetcher")
-                self._status = "active"
-                self.ready.set()
-                _LOG.info(
-                    "worker started",
-                    server_id=self.id,
-                    queues=dict(self.options.queues),
-                    concurrency=self.options.concurrency,
-                )
-                await self._wait_for_word(background)
-                await self._drain()
+                if await self._open_lifespans(stack):
+                    await self._work()
             finally:
-                await loops.cancel_all([*background, self._fetching])
                 self._status = "closed"
                 self.stopped_threads = self._executor.busy_threads + self._aggregator.busy_threads
                 self._executor.close()
         _LOG.info("worker stopped", server_id=self.id)
+
+    async def _work(self) -> None:
+        background = [asyncio.create_task(part, name=name) for name, part in self._parts()]
+        self._fetching = asyncio.create_task(self._fetcher.run(), name="fetcher")
+        try:
+            self._status = "active"
+            self.ready.set()
+            _LOG.info(
+                "worker started",
+                server_id=self.id,
+                queues=dict(self.options.queues),
+                concurrency=self.options.concurrency,
+            )
+            await self._wait_for_word(background)
+            await self._drain()
+        finally:
+            await loops.cancel_all([*background, self._fetching])
 
     async def run_with_signals(self) -> None:
         """Work until SIGTERM or SIGINT; a second signal puts running tasks back at once. Raises as `run` does."""
@@ -195,6 +205,23 @@ class Worker:
         if options.health is not None:
             health = HealthServer(*options.health, ready=self._why_not_ready, redis=self._why_no_redis)
             stack.callback(health.close)
+
+    async def _open_lifespans(self, stack: AsyncExitStack) -> bool:
+        """Open what the app's tasks need; return False if the word to stop came before all was open."""
+        if self._word_to_stop.is_set():
+            return False
+        try:
+            async with asyncio.timeout(None) as start:
+                self._starting = start
+                try:
+                    await stack.enter_async_context(self.registry.lifespans.opened())
+                finally:
+                    self._starting = None
+        except TimeoutError:
+            if not start.expired():
+                raise
+            return False
+        return True
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         subscriptions = Subscriptions(self.redis_url)
