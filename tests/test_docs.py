@@ -1,4 +1,6 @@
-"""The documentation keeps its word: the Python blocks of each page are one program that runs, and its links lead somewhere."""
+"""The documentation keeps its word: the Python blocks of each page are one program (or test file) that runs, and its links
+lead somewhere.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_ASYNCIO = ["-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
+_PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", *_ASYNCIO]
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
@@ -23,11 +27,12 @@ def _program(page: Path) -> str:
 @pytest.mark.parametrize("page", [page for page in PAGES if _program(page)], ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page: Path, redis_url: str, tmp_path: Path) -> None:
     program = tmp_path / "page.py"
-    program.write_text(_program(page))
+    program.write_text(text := _program(page))
+    runner = _PYTEST if "def test_" in text else []
 
     done = subprocess.run(
-        [sys.executable, "-W", "error", program],
-        env=os.environ | {"TASKFLOW_REDIS_URL": redis_url},
+        [sys.executable, "-W", "error", *runner, program],
+        env=os.environ | {"TASKFLOW_REDIS_URL": redis_url, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -35,7 +40,7 @@ def test_the_python_of_a_page_runs(page: Path, redis_url: str, tmp_path: Path) -
         check=False,
     )
 
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,7 +2,7 @@
 
 This is the public door; everything else may move. Behind it, a module imports only lower floors:
 errors, task, durations, signals, cron, config [0] < wire [1] < broker [2] < client, worker [3] < application, observability,
-scheduler [4] < app, api [5] < asgi [7] < cli [8].
+scheduler [4] < app, testing, api [5] < asgi [7] < cli [8].
 
 The names are imported when first used: a program that only wants to print its help does not wait for a Redis client.
 """

@@ -79,13 +79,9 @@ class TaskDefinition(Generic[P, R]):
         return Task(self.type, payload, self._task_options()) if options else Task(self.type, payload)
 
     def _task_options(self) -> TaskOptions:
-        route = self._route
-        options: EnqueueOptions = {"queue": route.queue or self._app.settings.queues.default}
-        if route.max_retries is not None:
-            options["max_retries"] = route.max_retries
-        if route.timeout is not None:
-            options["timeout"] = route.timeout
-        options.update(self._options)
+        options: EnqueueOptions = {**self._route.options, **self._options}
+        if "queue" not in options:
+            options["queue"] = self._app.settings.queues.default
         return TaskOptions(**options)
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:

@@ -233,12 +233,17 @@ def result_of(info: TaskInfo) -> Any:
     """Return the result of a task that has ended. Raises `TaskFailed` if it was archived."""
     if info.state is TaskState.ARCHIVED:
         raise TaskFailed(info.id, info.last_error or "", cancelled=info.cancelled)
-    if not info.result:
+    return decode_result(info.result or b"")
+
+
+def decode_result(result: bytes) -> Any:
+    """Return the value of a result: decoded from JSON, `bytes` if it is not JSON, None if it is empty."""
+    if not result:
         return None
     try:
-        return msgspec.json.decode(info.result)
+        return msgspec.json.decode(result)
     except msgspec.MsgspecError:
-        return info.result
+        return result
 
 
 class SyncClient:

@@ -42,3 +42,8 @@ def fail(reason: str) -> None:
 
 def early_result(context: TaskContext) -> None:
     context.write_result(b"early")
+
+
+def report_and_fail(context: TaskContext) -> None:
+    context.progress(50, "half")
+    raise ValueError("the other half")

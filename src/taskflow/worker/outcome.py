@@ -19,6 +19,7 @@ _ERROR_CHARACTERS = 4_000
 MAX_DEATHS = 3
 """How many workers may die with a task before it is archived: it is probably what kills them."""
 WORKER_DIED = "the worker died while it ran the task"
+TIMED_OUT = "longer than its timeout or deadline"
 
 
 class Stop(Enum):
@@ -57,7 +58,7 @@ def stopped(message: TaskMessage, stop: Stop, *, now: float, worker: str) -> Out
         case Stop.CANCELLED:
             return Archive(CANCELLED, cancelled=True)
         case Stop.TIMEOUT:
-            return failed(message, AttemptTimedOut("longer than its timeout or deadline"), now=now, worker=worker)
+            return failed(message, AttemptTimedOut(TIMED_OUT), now=now, worker=worker)
         case Stop.SIGNALLED:
             return failed(message, AttemptCancelled("stopped by a peer"), now=now, worker=worker)
 

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from taskflow.errors import ConfigError
-from taskflow.task import check_queue, check_task_type
+from taskflow.task import EnqueueOptions, check_queue, check_task_type
 from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Handler
@@ -30,6 +30,18 @@ class Route(Struct, frozen=True):
     queue: str | None = None
     max_retries: int | None = None
     timeout: timedelta | None = None
+
+    @property
+    def options(self) -> EnqueueOptions:
+        """The defaults that are set."""
+        options: EnqueueOptions = {}
+        if self.queue is not None:
+            options["queue"] = self.queue
+        if self.max_retries is not None:
+            options["max_retries"] = self.max_retries
+        if self.timeout is not None:
+            options["timeout"] = self.timeout
+        return options
 
 
 class Registry:

@@ -1,0 +1,9 @@
+"""Helpers for the tests of programs that use TaskFlow. docs/testing.md shows them in use.
+
+They run on the real thing: a handler is run by a worker's own executor, queues are read from a real server. In tests that
+are no coroutines, import the same names from `taskflow.testing.sync`.
+"""
+
+from taskflow.testing.attempt import TaskRun, run_task
+
+__all__ = ["TaskRun", "run_task"]
