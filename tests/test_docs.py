@@ -1,6 +1,4 @@
-"""The documentation keeps its word: the Python blocks of each page are one program (or test file) that runs, and its links
-lead somewhere.
-"""
+"""The documentation keeps its word: the Python of each page is one program (or test file) that runs, its links lead somewhere."""
 
 from __future__ import annotations
 
