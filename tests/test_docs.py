@@ -13,7 +13,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-_ASYNCIO = ["-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
+_ASYNCIO = [
+    "-p",
+    "pytest_asyncio.plugin",
+    "-o",
+    "asyncio_mode=auto",
+    "-o",
+    "asyncio_default_fixture_loop_scope=function",
+]
 _PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", *_ASYNCIO]
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
