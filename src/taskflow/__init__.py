@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     )
     from taskflow.scheduler import Scheduler
     from taskflow.task import GroupInfo, Progress, QueueInfo, ServerInfo, Task, TaskInfo, TaskOptions, TaskState
+    from taskflow.worker.backoff import exponential
     from taskflow.worker.context import TaskContext
     from taskflow.worker.options import WorkerOptions
     from taskflow.worker.registry import Registry
+    from taskflow.worker.retry_policy import RetryPolicy
     from taskflow.worker.server import Worker
 
 __version__ = "0.1.0"
@@ -56,6 +58,7 @@ _HOMES = {
     "Registry": "taskflow.worker.registry",
     "ResultTimeout": "taskflow.errors",
     "Retry": "taskflow.errors",
+    "RetryPolicy": "taskflow.worker.retry_policy",
     "RevokeTask": "taskflow.errors",
     "ScheduleEntry": "taskflow.broker.schedule_entry",
     "ScheduleNotFound": "taskflow.errors",
@@ -78,6 +81,7 @@ _HOMES = {
     "TaskState": "taskflow.task",
     "Worker": "taskflow.worker.server",
     "WorkerOptions": "taskflow.worker.options",
+    "exponential": "taskflow.worker.backoff",
 }
 """Where each public name lives."""
 
@@ -111,6 +115,7 @@ __all__ = [
     "Registry",
     "ResultTimeout",
     "Retry",
+    "RetryPolicy",
     "RevokeTask",
     "ScheduleEntry",
     "ScheduleNotFound",
@@ -133,4 +138,5 @@ __all__ = [
     "TaskState",
     "Worker",
     "WorkerOptions",
+    "exponential",
 ]

@@ -15,11 +15,13 @@ from taskflow.errors import ConfigError
 from taskflow.scheduler import Scheduler, effective_entries
 from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions
 from taskflow.worker.aggregates import AggregateFunction
+from taskflow.worker.backoff import Backoff
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Executor, Handler
 from taskflow.worker.lifespan import LifespanFunction
 from taskflow.worker.options import WorkerOptions
 from taskflow.worker.registry import Middleware, Registry, Route
+from taskflow.worker.retry_policy import IsFailure, RetryPolicy
 from taskflow.worker.server import Worker
 
 if TYPE_CHECKING:
@@ -165,6 +167,12 @@ class TaskFlow:
         redis_url: URL of the Redis server; default: the settings'.
         settings: Default: read from `taskflow.yaml` and `TASKFLOW_*` when first needed.
         middleware: Layers around every handler, the first the outermost.
+        backoff: How long a failed task waits before its next attempt: a timedelta, a sequence of them (the last one
+            repeats), or a function `(retried: int, error) -> timedelta` such as `exponential()`. Default: asynq's formula.
+        is_failure: `(error) -> bool`; False: the task is tried again without that costing it a retry.
+
+    Raises:
+        ConfigError: An argument cannot be used.
 
     """
 
@@ -174,10 +182,14 @@ class TaskFlow:
         *,
         settings: Settings | None = None,
         middleware: Iterable[Middleware] = (),
+        backoff: Backoff | None = None,
+        is_failure: IsFailure | None = None,
     ) -> None:
         self._redis_url = redis_url
         self._settings = settings
-        self.registry = Registry(middleware=list(middleware))
+        self.registry = Registry(
+            middleware=list(middleware), retries=RetryPolicy(backoff=backoff, is_failure=is_failure)
+        )
         self.schedules = Schedules()
 
     @cached_property
@@ -216,6 +228,8 @@ class TaskFlow:
         max_retries: int | None = None,
         timeout: timedelta | None = None,
         executor: Executor | None = None,
+        backoff: Backoff | None = None,
+        is_failure: IsFailure | None = None,
     ) -> _Decorator:
         """Return a decorator that makes a function the handler of a type (of all that begin so, with a `*` at the end).
 
@@ -225,15 +239,20 @@ class TaskFlow:
             max_retries: How often a failed one is tried again. Default 25.
             timeout: How long an attempt may take. Default 30 minutes.
             executor: Where a `def` function runs: `thread` (default) or `process`.
+            backoff: How long a failed one waits before its next attempt; see `TaskFlow`. Default: the application's.
+            is_failure: Whether an error costs a retry; see `TaskFlow`. Default: the application's.
 
         Raises:
             ConfigError: The type has a handler, or the function's signature cannot be a handler's.
 
         """
+        retries = RetryPolicy(backoff=backoff, is_failure=is_failure)
 
         def make(function: Callable[..., Any]) -> TaskDefinition[Any, Any]:
             handler = Handler(function, executor=executor)
-            route = self.registry.add(task_type, handler, queue=queue, max_retries=max_retries, timeout=timeout)
+            route = self.registry.add(
+                task_type, handler, queue=queue, max_retries=max_retries, timeout=timeout, retries=retries
+            )
             return TaskDefinition(self, route, function)
 
         return _Decorator(make)

@@ -413,8 +413,15 @@ class RevokeTask(HandlerSignal):
 
 
 class Retry(HandlerSignal):
-    """Try again after `delay` (at least zero), instead of after the backoff. It counts as a retry."""
+    """Try again after `delay` (at least zero), instead of after the backoff. It counts as a retry.
+
+    Raises:
+        TypeError: The delay is no timedelta.
+
+    """
 
     def __init__(self, delay: timedelta, reason: str = "the handler asked for another attempt") -> None:
+        if not isinstance(delay, timedelta):
+            raise TypeError(f"Retry: the delay must be a timedelta, not {delay!r}; write Retry(timedelta(seconds=…))")
         super().__init__(reason)
         self.delay = delay

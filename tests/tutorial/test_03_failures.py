@@ -7,7 +7,18 @@ from datetime import timedelta
 import pytest
 
 from conftest import StartWorker
-from taskflow import Client, Inspector, Retry, RevokeTask, SkipRetry, TaskContext, TaskFailed, TaskFlow, TaskNotFound
+from taskflow import (
+    Client,
+    Inspector,
+    Retry,
+    RevokeTask,
+    SkipRetry,
+    TaskContext,
+    TaskFailed,
+    TaskFlow,
+    TaskNotFound,
+    exponential,
+)
 
 
 async def test_failures(app: TaskFlow, client: Client, inspector: Inspector, start_worker: StartWorker) -> None:
@@ -42,3 +53,26 @@ async def test_failures(app: TaskFlow, client: Client, inspector: Inspector, sta
     # What went wrong is kept with the task: the newest ten attempts, with their tracebacks.
     kept = await inspector.task(shipped.id)
     assert [attempt.error for attempt in kept.attempts] == ["the warehouse does not answer"] * 2
+
+
+async def test_retries_of_a_type(app: TaskFlow, client: Client, start_worker: StartWorker) -> None:
+    calls = 0
+
+    # Waits that grow from 50 milliseconds to a second. That the other side is away costs no retry: it is not our failure.
+    @app.task(
+        "order:track",
+        max_retries=1,
+        backoff=exponential(timedelta(milliseconds=50), longest=timedelta(seconds=1)),
+        is_failure=lambda error: not isinstance(error, ConnectionError),
+    )
+    async def track(context: TaskContext, order: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls < 4:
+            raise ConnectionError("the parcel service is away")
+        return context.retried
+
+    await start_worker(app)
+    tracked = await track.with_options(retention=timedelta(minutes=5)).enqueue(order=1)
+
+    assert await client.result(tracked, timeout=10) == 0  # three attempts, and all retries are left

@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from taskflow import InvalidPayload, Retry, RevokeTask, SkipRetry
+from taskflow import InvalidPayload, Retry, RetryPolicy, RevokeTask, SkipRetry
 from taskflow.broker import delivery as outcomes
 from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Requeue
-from taskflow.errors import HandlerNotFound
+from taskflow.errors import AttemptCancelled, AttemptTimedOut, HandlerNotFound
+from taskflow.task import MAX_SPAN
 from taskflow.wire.message import TaskMessage
-from taskflow.worker.outcome import MAX_DEATHS, Stop, backoff, describe, failed, lost, stopped, succeeded
+from taskflow.worker.outcome import MAX_DEATHS, Stop, describe, failed, lost, stopped, succeeded
 
 NOW = 1_800_000_000.5
 WORKER = "host:1"
@@ -32,25 +31,6 @@ def raised(error: BaseException) -> BaseException:
     with pytest.raises(type(error)) as caught:
         raise error
     return caught.value
-
-
-@given(retried=st.integers(0, 100), dice=st.integers(0, 29))
-def test_the_backoff_grows_with_the_fourth_power(retried: int, dice: int) -> None:
-    wait = backoff(retried, rand=lambda _: dice)
-
-    assert wait == timedelta(seconds=retried**4 + 15 + dice * (retried + 1))
-    assert timedelta(seconds=15) <= backoff(retried) < timedelta(seconds=retried**4 + 15 + 30 * (retried + 1))
-
-
-def test_the_dice_have_thirty_sides() -> None:
-    sides: list[int] = []
-
-    def roll(count: int) -> int:
-        sides.append(count)
-        return 29
-
-    assert backoff(0, rand=roll) == timedelta(seconds=44)
-    assert sides == [30]
 
 
 def test_success_is_kept_for_its_retention() -> None:
@@ -193,3 +173,69 @@ def test_a_deep_recursion_leaves_a_bounded_traceback() -> None:
     assert isinstance(outcome, outcomes.Retry)
     assert outcome.attempt is not None
     assert len(outcome.attempt.traceback or "") < 20_000
+
+
+# -- the user's policy ----------------------------------------------------------------------------------------------------
+
+PATIENT = RetryPolicy(backoff=timedelta(seconds=7), is_failure=lambda error: not isinstance(error, ConnectionError))
+
+
+def test_the_policy_says_how_long_to_wait() -> None:
+    outcome = failed(message(), ValueError("no"), now=NOW, worker=WORKER, retries=PATIENT)
+
+    assert isinstance(outcome, outcomes.Retry)
+    assert (outcome.at, outcome.counts) == (NOW + 7, True)
+
+
+def test_an_error_that_is_no_failure_costs_no_retry_but_is_kept_as_an_attempt() -> None:
+    outcome = failed(message(), ConnectionError("away"), now=NOW, worker=WORKER, retries=PATIENT)
+
+    assert isinstance(outcome, outcomes.Retry)
+    assert (outcome.at, outcome.counts, outcome.error) == (NOW + 7, False, "ConnectionError: away")
+    assert outcome.attempt is not None
+
+
+def test_a_task_without_retries_left_is_archived_even_by_what_is_no_failure() -> None:
+    """As in asynq: the retries are looked at first."""
+    for retried, retry in ((3, 3), (0, 0)):
+        outcome = failed(message(retried, retry), ConnectionError("away"), now=NOW, worker=WORKER, retries=PATIENT)
+        assert isinstance(outcome, Archive)
+
+
+def test_the_handlers_own_delay_wins_over_the_policys() -> None:
+    outcome = failed(message(), Retry(timedelta(seconds=2)), now=NOW, worker=WORKER, retries=PATIENT)
+
+    assert isinstance(outcome, outcomes.Retry)
+    assert (outcome.at, outcome.counts) == (NOW + 2, True)
+
+
+def test_a_handlers_own_delay_may_be_no_failure() -> None:
+    snooze = RetryPolicy(is_failure=lambda error: not isinstance(error, Retry))
+    outcome = failed(message(), Retry(timedelta(seconds=2)), now=NOW, worker=WORKER, retries=snooze)
+
+    assert isinstance(outcome, outcomes.Retry)
+    assert (outcome.at, outcome.counts) == (NOW + 2, False)
+
+
+@pytest.mark.parametrize(("stop", "error"), [(Stop.TIMEOUT, AttemptTimedOut), (Stop.SIGNALLED, AttemptCancelled)])
+def test_the_policy_is_asked_about_attempts_that_were_stopped_too(stop: Stop, error: type[Exception]) -> None:
+    asked: list[tuple[int, BaseException]] = []
+
+    def wait(retried: int, problem: BaseException) -> timedelta:
+        asked.append((retried, problem))
+        return timedelta(seconds=1)
+
+    retries = RetryPolicy(backoff=wait, is_failure=lambda problem: not isinstance(problem, error))
+    outcome = stopped(message(2), stop, now=NOW, worker=WORKER, retries=retries)
+
+    assert isinstance(outcome, outcomes.Retry)
+    assert (outcome.at, outcome.counts) == (NOW + 1, False)
+    assert [(retried, type(problem)) for retried, problem in asked] == [(2, error)]
+
+
+def test_a_delay_is_a_timedelta_within_reason() -> None:
+    with pytest.raises(TypeError, match=r"write Retry\(timedelta"):
+        Retry(5)  # type: ignore[arg-type]
+    outcome = fail(Retry(timedelta.max))
+    assert isinstance(outcome, outcomes.Retry)
+    assert outcome.at == NOW + MAX_SPAN.total_seconds()

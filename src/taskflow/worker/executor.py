@@ -174,7 +174,7 @@ class Executor:
         if delivery.cancelled:
             return Archive(CANCELLED, cancelled=True)
         if (why := run.stopped_by()) is not None:
-            return policy.stopped(message, why, now=self._clock.now(), worker=self._worker)
+            return self._stopped(message, why)
         return await self._carry_out(run, message)
 
     async def _carry_out(self, run: Run, message: TaskMessage) -> Outcome | None:
@@ -186,13 +186,21 @@ class Executor:
             result = await self._perform(run, message, deadline)
         except asyncio.CancelledError as error:
             if (why := run.stopped_by()) is not None:
-                return policy.stopped(message, why, now=self._clock.now(), worker=self._worker)
+                return self._stopped(message, why)
             if run.task is not None and run.task.cancelling():
                 raise
-            return policy.failed(message, error, now=self._clock.now(), worker=self._worker)  # the handler's own
+            return self._failed(message, error)  # the handler's own
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its task's failure
-            return policy.failed(message, error, now=self._clock.now(), worker=self._worker)
+            return self._failed(message, error)
         return None if run.stopped_by() is Stop.LOST else policy.succeeded(message, result)
+
+    def _stopped(self, message: TaskMessage, why: Stop) -> Outcome | None:
+        retries = self._registry.retries_of(message.type)
+        return policy.stopped(message, why, now=self._clock.now(), worker=self._worker, retries=retries)
+
+    def _failed(self, message: TaskMessage, error: BaseException) -> Outcome:
+        retries = self._registry.retries_of(message.type)
+        return policy.failed(message, error, now=self._clock.now(), worker=self._worker, retries=retries)
 
     async def _perform(self, run: Run, message: TaskMessage, deadline: float | None) -> bytes | None:
         run.context = TaskContext(message, run.delivery, deadline, self._loop, self._publish, self._write_result)

@@ -1,18 +1,18 @@
-"""What becomes of an attempt. Pure: the clock and the dice are arguments."""
+"""What becomes of an attempt. Pure: the clock is an argument, and so is the policy of retries."""
 
 from __future__ import annotations
 
-import random
 import traceback as tracebacks
-from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum, auto
 
 from taskflow import errors
 from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Requeue, Retry, attempt_now
 from taskflow.broker.inspector import CANCELLED
-from taskflow.errors import AttemptCancelled, AttemptTimedOut, InvalidPayload, RevokeTask, SkipRetry
+from taskflow.errors import AttemptCancelled, AttemptError, AttemptTimedOut, InvalidPayload, RevokeTask, SkipRetry
+from taskflow.task import MAX_SPAN
 from taskflow.wire.message import TaskMessage
+from taskflow.worker.retry_policy import ASYNQ, RetryPolicy
 
 _TRACEBACK_CHARACTERS = 8_000
 _ERROR_CHARACTERS = 4_000
@@ -35,21 +35,16 @@ class Stop(Enum):
     """The lease is another's: nothing may be written for it."""
 
 
-def backoff(retried: int, *, rand: Callable[[int], int] = random.randrange) -> timedelta:
-    """Return the wait before the next attempt: n^4 + 15 + 0..29 * (n + 1) seconds, n = retries so far.
-
-    Source: Sidekiq's formula, as asynq uses it.
-    """
-    return timedelta(seconds=retried**4 + 15 + rand(30) * (retried + 1))
-
-
 def succeeded(message: TaskMessage, result: bytes | None) -> Outcome:
     """Return what becomes of a task whose handler returned."""
     return Complete(result) if message.retention > 0 else Done()
 
 
-def stopped(message: TaskMessage, stop: Stop, *, now: float, worker: str) -> Outcome | None:
+def stopped(
+    message: TaskMessage, stop: Stop, *, now: float, worker: str, retries: RetryPolicy = ASYNQ
+) -> Outcome | None:
     """Return what becomes of a task whose handler was stopped; None: nothing may be written."""
+    error: AttemptError
     match stop:
         case Stop.LOST:
             return None
@@ -58,13 +53,19 @@ def stopped(message: TaskMessage, stop: Stop, *, now: float, worker: str) -> Out
         case Stop.CANCELLED:
             return Archive(CANCELLED, cancelled=True)
         case Stop.TIMEOUT:
-            return failed(message, AttemptTimedOut(TIMED_OUT), now=now, worker=worker)
+            error = AttemptTimedOut(TIMED_OUT)
         case Stop.SIGNALLED:
-            return failed(message, AttemptCancelled("stopped by a peer"), now=now, worker=worker)
+            error = AttemptCancelled("stopped by a peer")
+    return failed(message, error, now=now, worker=worker, retries=retries)
 
 
-def failed(message: TaskMessage, error: BaseException, *, now: float, worker: str) -> Outcome:
-    """Return what becomes of a task whose handler raised an error, at a time (Unix s) on a worker."""
+def failed(
+    message: TaskMessage, error: BaseException, *, now: float, worker: str, retries: RetryPolicy = ASYNQ
+) -> Outcome:
+    """Return what becomes of a task whose handler raised an error, at a time (Unix s) on a worker.
+
+    As in asynq, a task whose retries are used up is archived whatever the error, also by one that costs no retry.
+    """
     if isinstance(error, RevokeTask):
         return Done()
     text = describe(error)
@@ -72,8 +73,11 @@ def failed(message: TaskMessage, error: BaseException, *, now: float, worker: st
     hopeless = isinstance(error, SkipRetry | InvalidPayload)
     if hopeless or message.retried >= message.retry:
         return Archive(text, attempt=attempt)
-    delay = max(timedelta(0), error.delay) if isinstance(error, errors.Retry) else backoff(message.retried)
-    return Retry(now + delay.total_seconds(), text, attempt=attempt)
+    if isinstance(error, errors.Retry):
+        wait = min(max(timedelta(0), error.delay), MAX_SPAN)
+    else:
+        wait = retries.wait(message.type, message.retried, error)
+    return Retry(now + wait.total_seconds(), text, retries.counts(message.type, error), attempt)
 
 
 def lost(deaths: int, *, now: float, worker: str) -> Outcome:

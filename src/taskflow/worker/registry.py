@@ -14,6 +14,7 @@ from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.context import TaskContext
 from taskflow.worker.handler import Handler
 from taskflow.worker.lifespan import Lifespans
+from taskflow.worker.retry_policy import ASYNQ, RetryPolicy
 
 Next = Callable[[TaskContext], Awaitable[Any]]
 """The rest of the onion: give it the context, get the handler's result."""
@@ -30,6 +31,7 @@ class Route(Struct, frozen=True):
     queue: str | None = None
     max_retries: int | None = None
     timeout: timedelta | None = None
+    retries: RetryPolicy = ASYNQ
 
     @property
     def options(self) -> EnqueueOptions:
@@ -49,15 +51,17 @@ class Registry:
 
     Args:
         middleware: Layers around every handler, the first the outermost.
+        retries: What becomes of failed attempts, where a type has no policy of its own.
 
     """
 
-    def __init__(self, *, middleware: Sequence[Middleware] = ()) -> None:
+    def __init__(self, *, middleware: Sequence[Middleware] = (), retries: RetryPolicy = ASYNQ) -> None:
         self.middleware: list[Middleware] = list(middleware)
         self.aggregates = Aggregates()
         """The functions that make one task of a group's tasks."""
         self.lifespans = Lifespans()
         """What each worker opens at its start and closes at its end."""
+        self.retries = retries
         self._routes: dict[str, Route] = {}
         self._prefixes: dict[str, Route] = {}
         self._found: dict[str, Route | None] = {}
@@ -70,8 +74,17 @@ class Registry:
         queue: str | None = None,
         max_retries: int | None = None,
         timeout: timedelta | None = None,
+        retries: RetryPolicy | None = None,
     ) -> Route:
         """Let a handler serve a type, or with a `*` at the end every type that begins so.
+
+        Args:
+            task_type: The type.
+            handler: The handler.
+            queue: Where tasks go that are enqueued through the handler; `max_retries` and `timeout` are theirs, too.
+            max_retries: See `queue`.
+            timeout: See `queue`.
+            retries: What becomes of failed attempts; where it says nothing, the registry's does.
 
         Raises:
             ConfigError: Another handler serves the type.
@@ -86,7 +99,15 @@ class Registry:
         routes = self._prefixes if prefix else self._routes
         if name in routes:
             raise ConfigError(f"task type {task_type!r} has two handlers: {routes[name].handler.name}, {handler.name}")
-        route = Route(name, handler, prefix=prefix, queue=queue, max_retries=max_retries, timeout=timeout)
+        route = Route(
+            name,
+            handler,
+            prefix=prefix,
+            queue=queue,
+            max_retries=max_retries,
+            timeout=timeout,
+            retries=self.retries if retries is None else retries.over(self.retries),
+        )
         routes[name] = route
         self._found.clear()
         return route
@@ -111,6 +132,11 @@ class Registry:
         if len(self._found) < 10_000:  # noqa: PLR2004 - types are strangers' text, so the memory of them is bounded
             self._found[task_type] = route
         return route
+
+    def retries_of(self, task_type: str) -> RetryPolicy:
+        """Return what becomes of failed attempts at tasks of a type, one without a handler too."""
+        route = self.find(task_type)
+        return self.retries if route is None else route.retries
 
     def wrap(self, innermost: Next) -> Next:
         """Return a call with all middleware around it."""
