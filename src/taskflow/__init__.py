@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from taskflow.scheduler import Scheduler
     from taskflow.task import GroupInfo, Progress, QueueInfo, ServerInfo, Task, TaskInfo, TaskOptions, TaskState
     from taskflow.worker.backoff import exponential
-    from taskflow.worker.context import TaskContext
+    from taskflow.worker.context import TaskContext, current_context
     from taskflow.worker.options import WorkerOptions
     from taskflow.worker.registry import Registry
     from taskflow.worker.retry_policy import RetryPolicy
@@ -81,6 +81,7 @@ _HOMES = {
     "TaskState": "taskflow.task",
     "Worker": "taskflow.worker.server",
     "WorkerOptions": "taskflow.worker.options",
+    "current_context": "taskflow.worker.context",
     "exponential": "taskflow.worker.backoff",
 }
 """Where each public name lives."""
@@ -138,5 +139,6 @@ __all__ = [
     "TaskState",
     "Worker",
     "WorkerOptions",
+    "current_context",
     "exponential",
 ]

@@ -27,6 +27,7 @@ TaskFlowError
 ├── MessageInvalid           -                        bytes that are not a task message
 ├── AggregateFailed          -                        a group could not be aggregated; its tasks go back into it
 ├── LifespanFailed           -                        what a worker opens at its start could not be opened
+├── NoCurrentTask            -                        `current_context` was called where no task runs
 ├── TaskFailed               -                        `client.result`: the task was archived
 └── ResultTimeout            -                        `client.result` waited in vain
 
@@ -359,6 +360,13 @@ class LifespanFailed(TaskFlowError):
         super().__init__(f"lifespan {name} failed at the start: {type(cause).__name__}: {cause}")
         self.name = name
         self.cause = cause
+
+
+class NoCurrentTask(TaskFlowError, LookupError):
+    """`current_context` was called where no task runs."""
+
+    def __init__(self) -> None:
+        super().__init__("no task runs here; current_context() is for what a handler or middleware calls")
 
 
 class TaskFailed(TaskFlowError):

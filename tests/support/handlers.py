@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from taskflow import SkipRetry, TaskContext
+from taskflow import SkipRetry, TaskContext, current_context
 
 
 def double(n: int) -> int:
@@ -30,6 +30,12 @@ def report(context: TaskContext, steps: int) -> str:
     for step in range(1, steps + 1):
         context.progress(100 * step / steps, "working", f"step {step}")
     return f"{context.type} {context.retried}/{context.max_retries} {dict(context.headers)}"
+
+
+def current() -> list[str]:
+    """What the running task is, by the context that nobody handed over."""
+    context = current_context()
+    return [context.type, context.id]
 
 
 def give_up() -> None:

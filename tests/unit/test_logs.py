@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import io
 import json
 import logging
@@ -13,7 +14,10 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskflow.broker.delivery import Delivery
 from taskflow.observability.logs import configure_logging, mask_secrets, render_json
+from taskflow.wire.message import TaskMessage
+from taskflow.worker.context import RUNNING, TaskContext
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +52,34 @@ class Stream(io.TextIOWrapper):
     @property
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.text.splitlines()]
+
+
+def test_a_line_that_a_task_writes_says_which_task_it_is() -> None:
+    """Whoever writes it: structlog, the standard library; what the line says itself wins."""
+    configure_logging("info", "json", stream := Stream())
+    delivery = Delivery("low", b"42", b"", "0")
+    message = TaskMessage(type="email:send", id="42", queue="low", retried=1)
+
+    async def publish(*_: object) -> None: ...
+
+    def write() -> None:
+        RUNNING.set(TaskContext(message, delivery, None, None, publish, publish))
+        structlog.get_logger().info("one")
+        logging.getLogger("library").warning("two")
+        structlog.get_logger().info("three", type="of letter")
+        structlog.get_logger().info("four", task_id="41")
+
+    contextvars.copy_context().run(write)
+    structlog.get_logger().info("five")
+
+    task = {"task_id": "42", "type": "email:send", "queue": "low", "retried": 1}
+    assert [{key: line.get(key) for key in task} for line in stream.lines] == [
+        task,
+        task,
+        task | {"type": "of letter"},
+        dict.fromkeys(task) | {"task_id": "41"},
+        dict.fromkeys(task),
+    ]
 
 
 def test_a_line_of_json_begins_with_time_level_and_event() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from datetime import timedelta
@@ -137,6 +138,7 @@ async def test_handlers_in_processes(
     app.task("fail", executor="process")(handlers.fail)
     app.task("die", executor="process")(handlers.die)
     app.task("early", executor="process")(handlers.early_result)
+    app.task("current", executor="process")(handlers.current)
     app.task("nested", executor="process")(lambda: None)
     await start_worker(app, concurrency=2)
     tasks = {
@@ -147,6 +149,7 @@ async def test_handlers_in_processes(
         "invalid": Task("double", {"n": "many"}),
         "die": Task("die", {"code": 3}),
         "early": Task("early"),
+        "current": Task("current"),
         "nested": Task("nested"),
         "after": Task("double", {"n": 4}),
     }
@@ -166,6 +169,7 @@ async def test_handlers_in_processes(
     assert "Expected `int`, got `str`" in (ended["invalid"].last_error or "")
     assert "ProcessExpired" in (ended["die"].last_error or "")
     assert "write_result is not available" in (ended["early"].last_error or "")
+    assert json.loads(ended["current"].result or b"") == ["current", ended["current"].id]
     assert "top level of a module" in (ended["nested"].last_error or "")
     assert ended["after"].result == b"8"
     history = await ProgressStream(broker).history(ended["report"].id)

@@ -20,6 +20,7 @@ import structlog
 from structlog.typing import EventDict, ExcInfo, Processor
 
 from taskflow.config import LogFormat, LogLevel, mask_url
+from taskflow.worker.context import RUNNING
 
 MASK = "***"
 """What stands in place of a secret."""
@@ -72,6 +73,14 @@ def mask_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+def add_task(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor that says which task a line belongs to, unless the line does."""
+    if "task_id" not in event and (context := RUNNING.get()) is not None:
+        task = {"task_id": context.id, "type": context.type, "queue": context.queue, "retried": context.retried}
+        return {**task, **event}
+    return event
+
+
 class _Sink(Protocol):
     """Writes one line."""
 
@@ -110,6 +119,7 @@ class _Handler(logging.Handler):
 def _json_chain(*, as_bytes: bool) -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
+        add_task,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -123,6 +133,7 @@ def _console_chain(*, colors: bool) -> list[Processor]:
     renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_write_traceback)
     return [
         structlog.contextvars.merge_contextvars,
+        add_task,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
         mask_secrets,

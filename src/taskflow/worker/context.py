@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from taskflow.broker.delivery import Delivery
-from taskflow.errors import InvalidOption
+from taskflow.errors import InvalidOption, NoCurrentTask
 from taskflow.task import Progress
 from taskflow.wire.message import TaskMessage
 
@@ -150,6 +151,23 @@ class TaskContext:
             return action
         _run_blocking(action, self._loop)
         return _DONE
+
+
+RUNNING: ContextVar[TaskContext | None] = ContextVar("taskflow_context", default=None)
+"""The context of the task that runs here; set once for each attempt, in a context (of `contextvars`) of its own."""
+
+
+def current_context() -> TaskContext:
+    """Return the context of the running task, wherever in its calls: helpers, middleware, threads, log processors.
+
+    Raises:
+        NoCurrentTask: No task runs here: at import, in a lifespan, in a thread that the handler started by itself.
+
+    """
+    context = RUNNING.get()
+    if context is None:
+        raise NoCurrentTask
+    return context
 
 
 def _run_blocking(action: Awaitable[None], loop: asyncio.AbstractEventLoop | None) -> None:

@@ -18,7 +18,7 @@ from taskflow.errors import HandlerNotFound
 from taskflow.wire.message import UNDECODABLE, TaskMessage
 from taskflow.wire.payload import encode_payload
 from taskflow.worker import outcome as policy
-from taskflow.worker.context import Publish, TaskContext, WriteResult
+from taskflow.worker.context import RUNNING, Publish, TaskContext, WriteResult
 from taskflow.worker.deadlines import Deadlines
 from taskflow.worker.handler import Handler
 from taskflow.worker.outcome import Stop
@@ -204,6 +204,7 @@ class Executor:
 
     async def _perform(self, run: Run, message: TaskMessage, deadline: float | None) -> bytes | None:
         run.context = TaskContext(message, run.delivery, deadline, self._loop, self._publish, self._write_result)
+        RUNNING.set(run.context)
         result = await self._call(run.context)
         return None if result is None else encode_payload(result)
 

@@ -13,7 +13,7 @@ from taskflow.broker import connection, progress, scripts
 from taskflow.broker.delivery import NO_LEASE, Delivery
 from taskflow.errors import ConfigError
 from taskflow.task import Progress
-from taskflow.worker.context import Publish, TaskContext
+from taskflow.worker.context import RUNNING, Publish, TaskContext
 from taskflow.worker.handler import Handler
 
 
@@ -76,6 +76,7 @@ def _child(  # noqa: PLR0917 - pebble passes positional arguments
     delivery = Delivery(queue, raw_id, data, NO_LEASE)
     assert delivery.message is not None  # noqa: S101 - the parent has decoded it
     context = TaskContext(delivery.message, delivery, deadline, None, publish, _refuse)
+    RUNNING.set(context)
     args, kwargs = handler.bind(context.payload)
     return handler.call(context, args, kwargs), context.last_progress
 
