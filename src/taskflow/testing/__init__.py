@@ -5,5 +5,6 @@ are no coroutines, import the same names from `taskflow.testing.sync`.
 """
 
 from taskflow.testing.attempt import TaskRun, run_task
+from taskflow.testing.enqueued import all_enqueued, assert_enqueued, assert_not_enqueued
 
-__all__ = ["TaskRun", "run_task"]
+__all__ = ["TaskRun", "all_enqueued", "assert_enqueued", "assert_not_enqueued", "run_task"]

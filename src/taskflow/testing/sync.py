@@ -49,4 +49,7 @@ async def _client_of_this_loop(app: TaskFlow) -> AsyncIterator[None]:
             parts["client"] = client
 
 
+all_enqueued = _blocking(testing.all_enqueued)
+assert_enqueued = _blocking(testing.assert_enqueued)
+assert_not_enqueued = _blocking(testing.assert_not_enqueued)
 run_task = _blocking(testing.run_task)
