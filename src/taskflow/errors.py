@@ -21,6 +21,10 @@ TaskFlowError
 │   └── DuplicateTask        409 TASK_ALREADY_EXISTS  another task holds the unique lock
 ├── TaskActive               409 TASK_ACTIVE
 ├── TaskFinished             409 TASK_FINISHED
+├── TaskPending              409 TASK_PENDING
+├── TaskNotScheduled         409 TASK_NOT_SCHEDULED   only a scheduled or retry task can be edited
+├── QueueNotEmpty            409 QUEUE_NOT_EMPTY
+├── QueueActive              409 QUEUE_ACTIVE         tasks of the queue are running
 ├── BrokerUnavailable        503 REDIS_UNAVAILABLE
 ├── ConfigError              -                        settings that cannot be used
 ├── UnsupportedServer        -                        the Redis server is too old or set up to lose tasks
@@ -308,7 +312,7 @@ class TaskActive(TaskFlowError):
 
 
 class TaskFinished(TaskFlowError):
-    """The task has ended, so it cannot be cancelled. `state` is completed or archived."""
+    """The task has ended, so it cannot be cancelled, edited or given up. `state` is completed or archived."""
 
     status = 409
     code = "TASK_FINISHED"
@@ -323,6 +327,79 @@ class TaskFinished(TaskFlowError):
     def details(self) -> dict[str, object]:
         """The task, its queue and its state."""
         return {"task_id": self.task_id, "queue": self.queue, "state": self.state}
+
+
+class TaskPending(TaskFlowError):
+    """The task is pending already, so it cannot be run sooner."""
+
+    status = 409
+    code = "TASK_PENDING"
+
+    def __init__(self, task_id: str, queue: str) -> None:
+        super().__init__(
+            f"task {task_id!r} in queue {queue!r} is pending already; it runs when a worker has a free slot"
+        )
+        self.task_id = task_id
+        self.queue = queue
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The task and its queue."""
+        return {"task_id": self.task_id, "queue": self.queue}
+
+
+class TaskNotScheduled(TaskFlowError):
+    """The task is neither scheduled nor in retry, so it cannot be edited: somebody may take it at any moment."""
+
+    status = 409
+    code = "TASK_NOT_SCHEDULED"
+
+    def __init__(self, task_id: str, queue: str, state: str) -> None:
+        super().__init__(
+            f"task {task_id!r} in queue {queue!r} is {state}; only a scheduled or retry task can be edited"
+        )
+        self.task_id = task_id
+        self.queue = queue
+        self.state = state
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The task, its queue and its state."""
+        return {"task_id": self.task_id, "queue": self.queue, "state": self.state}
+
+
+class QueueNotEmpty(TaskFlowError):
+    """The queue holds tasks, so it is not removed unless that is forced. `size` counts them."""
+
+    status = 409
+    code = "QUEUE_NOT_EMPTY"
+
+    def __init__(self, queue: str, size: int) -> None:
+        super().__init__(f"queue {queue!r} holds {size} tasks; delete them, or remove the queue with force")
+        self.queue = queue
+        self.size = size
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The queue and how many tasks it holds."""
+        return {"queue": self.queue, "size": self.size}
+
+
+class QueueActive(TaskFlowError):
+    """Tasks of the queue are running, so it is not removed, not even by force. `active` counts them."""
+
+    status = 409
+    code = "QUEUE_ACTIVE"
+
+    def __init__(self, queue: str, active: int) -> None:
+        super().__init__(f"{active} tasks of queue {queue!r} are running; pause it and wait for them, or cancel them")
+        self.queue = queue
+        self.active = active
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The queue and how many of its tasks are running."""
+        return {"queue": self.queue, "active": self.active}
 
 
 class BrokerUnavailable(TaskFlowError, ConnectionError):

@@ -6,7 +6,7 @@ Times are timezone-aware `datetime` in UTC, spans are `timedelta`; `None` means 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypedDict
 
@@ -289,6 +289,15 @@ class QueueInfo(Struct, frozen=True, kw_only=True):
             self.aggregating,
         )
         return sum(states)
+
+
+class DailyStats(Struct, frozen=True, kw_only=True):
+    """What a queue did on a UTC day: attempts processed (failed ones too), and those of them that failed."""
+
+    queue: str
+    day: date
+    processed: int
+    failed: int
 
 
 class GroupInfo(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Inspector: read, stats, delete and cancel, in each state a task can be in."""
+"""Inspector: read, stats, pause, delete and cancel, in each state a task can be in."""
 
 from __future__ import annotations
 
@@ -10,37 +10,15 @@ import redis
 
 from support.clock import MovableClock
 from support.store import Store
-from support.tasks import LOCK, enqueue, placement, take, taken
+from support.tasks import ENDED, LOCK, WAITING, bring, enqueue, placement, take, taken
 from taskflow import Broker, Inspector, TaskNotFound, TaskState
-from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Retry, Settled
-from taskflow.broker.inspector import CANCELLED
+from taskflow.broker.delivery import Done, Retry, Settled
+from taskflow.broker.steering import CANCELLED
 from taskflow.errors import QueueNotFound, TaskActive, TaskFinished
 from taskflow.task import Attempt
 from taskflow.wire.message import TaskMessage
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
-
-WAITING = ("pending", "scheduled", "retry", "aggregating")
-ENDED = ("completed", "archived")
-
-
-async def bring(broker: Broker, clock: MovableClock, state: str, task_id: str = "a", lock: str = LOCK) -> None:
-    """Bring a task into a state, the ordinary way."""
-    if state == "scheduled":
-        await enqueue(broker, placement(task_id, lock=lock, due=clock.now() + 60.5))
-        return
-    if state in {"pending", "aggregating"}:
-        await enqueue(broker, placement(task_id, lock=lock, group="g" if state == "aggregating" else ""))
-        return
-    (delivery,) = await taken(broker, placement(task_id, lock=lock, retention=600))
-    outcomes: dict[str, Outcome] = {
-        "retry": Retry(clock.now() + 60.5, "no"),
-        "completed": Complete(b"1"),
-        "archived": Archive("no"),
-    }
-    if state != "active":
-        assert await broker.settle([(delivery, outcomes[state])]) == [Settled.SETTLED]
-
 
 # -- read -------------------------------------------------------------------------------------------------------------
 
@@ -356,16 +334,16 @@ async def test_a_message_that_changed_is_read_again(
 ) -> None:
     """Between reading and cancelling the task ran and failed: its new history must not be lost."""
     await enqueue(broker, placement("a"))
-    execute = broker.execute
+    attempt = broker.attempt
 
     async def read_then_run(*commands: tuple[Any, ...]) -> list[Any]:
-        replies = await execute(*commands)
+        replies = await attempt(*commands)
         if commands[0][0] == "HGET" and store.message("a").retried == 0:
             (delivery,) = await take(broker)
             await broker.settle([(delivery, Retry(clock.now() + 5, "first"))])
         return replies
 
-    broker.execute = read_then_run  # type: ignore[method-assign]
+    broker.attempt = read_then_run  # type: ignore[method-assign]
 
     assert await inspector.cancel("a") is TaskState.RETRY
 

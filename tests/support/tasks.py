@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from support.clock import MovableClock
 from taskflow import Broker
-from taskflow.broker.delivery import Delivery
+from taskflow.broker.delivery import Archive, Complete, Delivery, Outcome, Retry, Settled
 from taskflow.broker.placement import Placed, Placement
 from taskflow.wire.message import TaskMessage
 
 LOCK = "asynq:{default}:unique:t:1"
+WAITING = ("pending", "scheduled", "retry", "aggregating")
+ENDED = ("completed", "archived")
+STATES = (*WAITING, *ENDED, "active")
 
 
 def placement(
@@ -66,3 +70,21 @@ async def taken(broker: Broker, *placements: Placement, owner: str = "server:1")
 def stranger(delivery: Delivery) -> Delivery:
     """The same task as one sees it whose lease is over: with a token that does not stand in Redis."""
     return Delivery(delivery.queue, delivery.raw_id, delivery.data, repr(delivery.expiry - 1.5))
+
+
+async def bring(broker: Broker, clock: MovableClock, state: str, task_id: str = "a", lock: str = LOCK) -> None:
+    """Bring a task into a state, the ordinary way."""
+    if state == "scheduled":
+        await enqueue(broker, placement(task_id, lock=lock, due=clock.now() + 60.5))
+        return
+    if state in {"pending", "aggregating"}:
+        await enqueue(broker, placement(task_id, lock=lock, group="g" if state == "aggregating" else ""))
+        return
+    (delivery,) = await taken(broker, placement(task_id, lock=lock, retention=600))
+    outcomes: dict[str, Outcome] = {
+        "retry": Retry(clock.now() + 60.5, "no"),
+        "completed": Complete(b"1"),
+        "archived": Archive("no"),
+    }
+    if state != "active":
+        assert await broker.settle([(delivery, outcomes[state])]) == [Settled.SETTLED]

@@ -1,41 +1,48 @@
-"""Inspector: look into queues and steer single tasks, as asynq's Inspector does."""
+"""Inspector: look into queues and steer tasks, as asynq's Inspector does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
+from msgspec import UNSET
+
+from taskflow.broker.figures import Figures
 from taskflow.broker.groups import Groups
 from taskflow.broker.queue import Broker
-from taskflow.broker.reading import is_task, read_call, task_info, whole
-from taskflow.broker.scripts import Call, Script
-from taskflow.errors import MessageInvalid, QueueNotFound, TaskActive, TaskFinished, TaskNotFound
-from taskflow.task import GroupInfo, QueueInfo, ServerInfo, TaskInfo, TaskState, check_queue
-from taskflow.wire import message as wire
-from taskflow.wire.keys import (
-    ALL_QUEUES,
-    ALL_SERVERS,
-    ALL_WORKERS,
-    CANCEL_CHANNEL,
-    ENDED_CHANNEL,
-    QueueKeys,
-    day_name,
-    queue_keys,
+from taskflow.broker.reading import is_task, read_call, task_info
+from taskflow.broker.steering import ARCHIVE, CANCEL, DELETE, LISTS, RUN, Order, Progress, Steering
+from taskflow.errors import InvalidOption, MessageInvalid, QueueNotFound, TaskFlowError, TaskNotFound
+from taskflow.task import (
+    DailyStats,
+    GroupInfo,
+    QueueInfo,
+    ServerInfo,
+    TaskInfo,
+    TaskOptions,
+    TaskState,
+    check_queue,
 )
+from taskflow.wire import message as wire
+from taskflow.wire.keys import ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, QueueKeys, queue_keys
+from taskflow.wire.payload import encode_payload
 
-STATS, DELETE, CANCEL = map(Script, ("stats", "delete", "cancel"))
-_LISTS = {TaskState.PENDING, TaskState.ACTIVE}
+MAX_HISTORY_DAYS = 3660
+MAX_SAMPLES = 1000
 _NEWEST_FIRST = {TaskState.ARCHIVED, TaskState.COMPLETED}
-CANCELLED = "task cancelled"
-"""The error text of a cancelled task."""
 
 
 class Inspector:
-    """Reads and steers what a broker's Redis server holds. Every method raises `BrokerUnavailable` if it does not answer."""
+    """Reads and steers what a broker's Redis server holds.
+
+    Every method raises `BrokerUnavailable` if it does not answer, and `InvalidQueue` for a name that no queue can have.
+    """
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._figures = Figures(broker)
+        self._steering = Steering(broker)
 
     # -- queues -------------------------------------------------------------------------------------------------------
 
@@ -55,32 +62,37 @@ class Inspector:
         missing = [queue for queue in queues or () if queue not in known]
         if missing:
             raise QueueNotFound(missing[0])
-        names = known if queues is None else list(queues)
-        day = day_name(self._broker.clock.now())
-        replies = await self._broker.run([_stats_call(queue_keys(name), day) for name in names]) if names else []
-        return [self._queue_info(name, reply) for name, reply in zip(names, replies, strict=True)]
+        return await self._figures.infos(known if queues is None else list(queues))
 
-    def _queue_info(self, queue: str, reply: list[Any]) -> QueueInfo:
-        pending, active, scheduled, retry, archived, completed, aggregating, groups, paused = reply[:9]
-        processed, failed, processed_total, failed_total, oldest = map(whole, reply[9:])
-        age_ns = max(0, self._broker.clock.now_ns() - oldest) if oldest else 0
-        return QueueInfo(
-            queue=queue,
-            pending=pending,
-            active=active,
-            scheduled=scheduled,
-            retry=retry,
-            archived=archived,
-            completed=completed,
-            aggregating=aggregating,
-            groups=groups,
-            processed=processed,
-            failed=failed,
-            processed_total=processed_total,
-            failed_total=failed_total,
-            paused=bool(paused),
-            latency=timedelta(microseconds=age_ns // 1000),
-        )
+    async def history(self, queue: str, days: int = 30) -> list[DailyStats]:
+        """Return what a queue did on each of the last days (UTC), today first; the counters are kept for 90 days.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidOption: `days` is not from 1 to 3,660.
+
+        """
+        if not 1 <= days <= MAX_HISTORY_DAYS:
+            raise InvalidOption("days", f"must be a number from 1 to {MAX_HISTORY_DAYS}, not {days}")
+        await self._check_exists(queue)
+        return await self._figures.history(queue, days)
+
+    async def memory(self, queue: str, samples: int = 20) -> int:
+        """Return about how many bytes of Redis memory a queue takes: its lists and sets, its tasks and their locks.
+
+        The tasks of each state are measured by `samples` of them, spread evenly, so it costs the same however many there
+        are. It is right within a tenth where the tasks of a state are of similar size; where few are much larger than the
+        others, more samples help. Progress and the daily counters are not in it.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidOption: `samples` is not from 1 to 1,000.
+
+        """
+        if not 1 <= samples <= MAX_SAMPLES:
+            raise InvalidOption("samples", f"must be a number from 1 to {MAX_SAMPLES}, not {samples}")
+        await self._check_exists(queue)
+        return await self._figures.memory(queue, samples)
 
     async def pause(self, queue: str) -> None:
         """Stop workers from taking tasks of a queue; what runs goes on. Raises `QueueNotFound`."""
@@ -98,6 +110,7 @@ class Inspector:
         return await Groups(self._broker).infos(queue)
 
     async def _check_exists(self, queue: str) -> None:
+        check_queue(queue)
         if not (await self._broker.execute(("SISMEMBER", ALL_QUEUES, queue)))[0]:
             raise QueueNotFound(queue)
 
@@ -147,28 +160,49 @@ class Inspector:
     async def _ids(self, keys: QueueKeys, state: TaskState, first: int, last: int, group: str | None) -> list[bytes]:
         key = keys.group(group or "") if state is TaskState.AGGREGATING else _state_key(keys, state)
         ids: list[bytes]
-        if state in _LISTS:
+        if state in LISTS:
             (ids,) = await self._broker.execute(("LRANGE", key, -last - 1, -first - 1))
             return ids[::-1]
         command = "ZREVRANGE" if state in _NEWEST_FIRST else "ZRANGE"
         (ids,) = await self._broker.execute((command, key, first, last))
         return ids
 
-    async def delete(self, task_id: str, queue: str) -> None:
-        """Delete a task that is not running, and free its unique lock.
+    # -- one task -----------------------------------------------------------------------------------------------------
+
+    async def run(self, task_id: str, queue: str | None = None) -> TaskState:
+        """Make a task pending, at the back of its queue; return the state it was in. Without a queue, every one is searched.
+
+        Scheduled, retry, archived, completed and aggregating tasks can be run; one that was cancelled really runs again. Its
+        message stays as it is: a task whose retries are used up is archived at its next failure, as in asynq.
+
+        Raises:
+            TaskNotFound: There is none.
+            TaskPending: It is pending already.
+            TaskActive: It is running.
+
+        """
+        return await self._one(RUN, task_id, queue)
+
+    async def archive(self, task_id: str, queue: str | None = None) -> TaskState:
+        """Give up a task that is not running, and free its unique lock; return the state it was in.
+
+        Raises:
+            TaskNotFound: There is none.
+            TaskActive: It is running; cancel it.
+            TaskFinished: It is archived already.
+
+        """
+        return await self._one(ARCHIVE, task_id, queue)
+
+    async def delete(self, task_id: str, queue: str | None = None) -> TaskState:
+        """Delete a task that is not running, and free its unique lock; return the state it was in.
 
         Raises:
             TaskNotFound: There is none.
             TaskActive: It is running; cancel it first.
 
         """
-        check_queue(queue)
-        keys = queue_keys(queue)
-        ((code,),) = await self._broker.run([Call(DELETE, (keys.lease,), [keys.prefix, keys.due, task_id])])
-        if code == 0:
-            raise TaskNotFound(task_id, queue)
-        if code < 0:
-            raise TaskActive(task_id, queue)
+        return await self._one(DELETE, task_id, queue)
 
     async def cancel(self, task_id: str, queue: str | None = None) -> TaskState:
         """Stop a task for good; return the state it was in.
@@ -181,29 +215,111 @@ class Inspector:
             TaskFinished: It is completed or archived.
 
         """
-        while True:
-            info = await self.task(task_id, queue)
-            keys = queue_keys(info.queue)
-            state = await self._cancel(keys, task_id)
-            if state is None:
-                raise TaskNotFound(task_id, queue)
-            if state == "changed":
-                continue
-            if TaskState(state).finished:
-                raise TaskFinished(task_id, info.queue, state)
-            return TaskState(state)
+        return await self._one(CANCEL, task_id, queue)
 
-    async def _cancel(self, keys: QueueKeys, task_id: str) -> str | None:
-        now = self._broker.clock.now()
-        data = (await self._broker.execute(("HGET", keys.task(task_id), "msg")))[0] or b""
-        try:
-            message = wire.decode(data)
-        except MessageInvalid:
-            message = wire.undecodable(task_id, keys.queue, data)
-        archived = wire.failed(message, at=now, error=CANCELLED, count=False)
-        args = [keys.prefix, keys.due, task_id, int(now), data, archived, ENDED_CHANNEL + task_id, CANCEL_CHANNEL]
-        (state,) = await self._broker.run([Call(CANCEL, (keys.task(task_id), keys.archived), args)])
-        return None if state is None else state.decode()
+    async def _one(self, order: Order, task_id: str, queue: str | None) -> TaskState:
+        return await self._steering.one(order, task_id, await self._queue_of(task_id, queue))
+
+    async def _queue_of(self, task_id: str, queue: str | None) -> str:
+        return queue if queue is not None else (await self.task(task_id)).queue
+
+    async def edit(
+        self, task_id: str, queue: str | None = None, *, payload: Any = UNSET, process_at: datetime | None = None
+    ) -> TaskInfo:
+        """Change the payload, the due time, or both, of a scheduled or retry task; return what is then known of it.
+
+        Nothing else of its message changes. A unique lock that it holds stays the one of the payload it was enqueued with,
+        as in asynq; when the task is put off, the lock's end is put off by as much.
+
+        Args:
+            task_id: The task.
+            queue: Its queue; None: every queue is searched.
+            payload: As in `enqueue`: JSON made of any value, `bytes` as they are, None for an empty one.
+            process_at: When it falls due; a time in the past means now.
+
+        Raises:
+            TaskNotFound: There is none.
+            TaskNotScheduled: It is pending or aggregating, so somebody may take it at any moment.
+            TaskActive, TaskFinished: It is running, or has ended.
+            InvalidOption: Neither was given, or the value cannot be used.
+            MessageInvalid: The payload is to be changed, and the task's message cannot be decoded.
+
+        """
+        if payload is UNSET and process_at is None:
+            raise InvalidOption("payload", "give a payload, process_at, or both")
+        due = TaskOptions(process_at=process_at).process_at
+        name = await self._queue_of(task_id, queue)
+        await self._steering.edit(
+            task_id,
+            name,
+            payload=None if payload is UNSET else encode_payload(payload),
+            due=None if due is None else round(due.timestamp(), 6),
+        )
+        return await self.task(task_id, name)
+
+    # -- many tasks ---------------------------------------------------------------------------------------------------
+
+    async def run_many(self, ids: Sequence[str], queue: str) -> list[TaskState | TaskFlowError]:
+        """Run tasks; return for each, in order, what `run` returns or the error it would raise. 500 go in a round trip."""
+        return await self._steering.many(RUN, ids, queue)
+
+    async def archive_many(self, ids: Sequence[str], queue: str) -> list[TaskState | TaskFlowError]:
+        """Give up tasks; return for each, in order, what `archive` returns or the error it would raise."""
+        return await self._steering.many(ARCHIVE, ids, queue)
+
+    async def delete_many(self, ids: Sequence[str], queue: str) -> list[TaskState | TaskFlowError]:
+        """Delete tasks; return for each, in order, what `delete` returns or the error it would raise."""
+        return await self._steering.many(DELETE, ids, queue)
+
+    async def cancel_many(self, ids: Sequence[str], queue: str) -> list[TaskState | TaskFlowError]:
+        """Stop tasks for good; return for each, in order, what `cancel` returns or the error it would raise."""
+        return await self._steering.many(CANCEL, ids, queue)
+
+    async def run_all(
+        self, queue: str, state: TaskState, *, group: str | None = None, progress: Progress | None = None
+    ) -> int:
+        """Run all tasks of a state, in chunks of 500, the next to fall due or the oldest first; return how many.
+
+        It handles at most as many as there were when it began, so new tasks cannot keep it going for ever. It can be
+        stopped between two chunks by cancelling it.
+
+        Args:
+            queue: The queue.
+            state: The state.
+            group: Only this group, for aggregating tasks; None: all groups. Members that are being aggregated are left alone.
+            progress: Told after each chunk how many tasks are done, and how many there were.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidTaskState: Tasks in this state cannot be run.
+            InvalidOption: A group is named, and the state is not aggregating.
+
+        """
+        return await self._all(RUN, queue, state, group, progress)
+
+    async def archive_all(
+        self, queue: str, state: TaskState, *, group: str | None = None, progress: Progress | None = None
+    ) -> int:
+        """Give up all tasks of a state; see `run_all`. Workers keep the newest 10,000 archived tasks of a queue."""
+        return await self._all(ARCHIVE, queue, state, group, progress)
+
+    async def delete_all(
+        self, queue: str, state: TaskState, *, group: str | None = None, progress: Progress | None = None
+    ) -> int:
+        """Delete all tasks of a state; see `run_all`. Ids that no task belongs to leave the state's list too."""
+        return await self._all(DELETE, queue, state, group, progress)
+
+    async def cancel_all(
+        self, queue: str, state: TaskState, *, group: str | None = None, progress: Progress | None = None
+    ) -> int:
+        """Stop all tasks of a state for good, as `cancel` does; see `run_all`."""
+        return await self._all(CANCEL, queue, state, group, progress)
+
+    async def _all(
+        self, order: Order, queue: str, state: TaskState, group: str | None, progress: Progress | None
+    ) -> int:
+        await self._check_exists(queue)
+        return await self._steering.all(order, queue, state, group=group, progress=progress)
 
     # -- servers ------------------------------------------------------------------------------------------------------
 
@@ -212,20 +328,24 @@ class Inspector:
         now = int(self._broker.clock.now())
         (members,) = await self._broker.execute(("ZRANGEBYSCORE", ALL_SERVERS, now, "+inf"))
         workers = [member.replace(ALL_SERVERS.encode(), ALL_WORKERS.encode(), 1) for member in members]
-        records = await self._broker.execute(*(("GET", member) for member in members))
-        running = await self._broker.execute(*(("HVALS", key) for key in workers))
+        records = await self._broker.attempt(*(("GET", member) for member in members))
+        running = await self._broker.attempt(*(("HVALS", key) for key in workers))
         return [
-            wire.decode_server(record, tasks)
+            info
             for record, tasks in zip(records, running, strict=True)
-            if record is not None
+            if (info := _server_info(record, tasks if isinstance(tasks, list) else [])) is not None
         ]
+
+
+def _server_info(record: object, running: Sequence[bytes]) -> ServerInfo | None:
+    """Return what a server's records say; None if they cannot be read: one broken record must not hide the others."""
+    if not isinstance(record, bytes):
+        return None
+    try:
+        return wire.decode_server(record, running)
+    except MessageInvalid:
+        return None
 
 
 def _state_key(keys: QueueKeys, state: TaskState) -> str:
     return keys.prefix + state.value
-
-
-def _stats_call(keys: QueueKeys, day: str) -> Call:
-    states = (keys.pending, keys.active, keys.scheduled, keys.retry, keys.archived, keys.completed)
-    counters = (keys.processed_on(day), keys.failed_on(day), keys.processed, keys.failed)
-    return Call(STATS, (*states, keys.groups, keys.paused, *counters), [keys.task_prefix, keys.group_prefix])

@@ -128,8 +128,12 @@ class Broker:
 
     async def execute(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Run plain commands in one round trip; return their replies as Redis has them. Raises `TaskFlowError` too."""
+        return scripts.checked(await self.attempt(*commands))
+
+    async def attempt(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Do as `execute` does, but what the server refused (another kind of value under a key) is an error in its place."""
         try:
-            return await scripts.execute(self._link, commands)
+            return await scripts.attempt(self._link, commands)
         except BrokerUnavailable:
             self._known_queues.clear()  # after a failover, what was written last may be gone
             raise
@@ -368,8 +372,7 @@ class Broker:
             ("HEXISTS", queue_keys(delivery.queue).task_prefix.encode() + delivery.raw_id, "stop")
             for delivery in deliveries
         ]
-        with scripts.redis_errors():
-            marks = await self._link.exchange(commands)
+        marks = await self.attempt(*commands)
         return [mark == 1 for mark in marks]  # an error is no mark: somebody put another kind of value under the key
 
 

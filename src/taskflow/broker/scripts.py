@@ -119,9 +119,14 @@ async def execute(link: Link | ClusterLink, commands: Sequence[tuple[Any, ...]])
         TaskFlowError: The server refused one; the others have run.
 
     """
+    return checked(await attempt(link, commands))
+
+
+async def attempt(link: Link | ClusterLink, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Do as `execute` does, but what the server refused is an error in its place."""
     with redis_errors():
         replies = await link.exchange(commands)
-    return checked(_translate_all(replies))
+    return _translate_all(replies)
 
 
 def _is_unknown(reply: object) -> bool:

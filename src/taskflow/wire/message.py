@@ -6,7 +6,8 @@ peer added survive, because protobuf keeps what it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.message import DecodeError
@@ -74,6 +75,13 @@ def failed(message: asynq_pb2.TaskMessage, *, at: float, error: str, count: bool
     return twin.SerializeToString()
 
 
+def with_payload(message: asynq_pb2.TaskMessage, payload: bytes) -> bytes:
+    """Return the bytes of the message with another payload."""
+    twin = copy(message)
+    twin.payload = payload
+    return twin.SerializeToString()
+
+
 def printable(text: str) -> str:
     """Return the text in a form that UTF-8, and so protobuf, can carry."""
     return text.encode("utf-8", "backslashreplace").decode()
@@ -112,7 +120,7 @@ def encode_running(task: RunningTask, *, host: str, pid: int, server_id: str) ->
 
 
 def decode_server(data: bytes, running: Sequence[bytes]) -> ServerInfo:
-    """Return what a server's record and those of its running tasks say.
+    """Return what a server's record and those of its running tasks say; of these, what cannot be read is left out.
 
     Raises:
         MessageInvalid: The bytes are no such record.
@@ -120,7 +128,6 @@ def decode_server(data: bytes, running: Sequence[bytes]) -> ServerInfo:
     """
     try:
         record = asynq_pb2.ServerInfo.FromString(data)
-        tasks = tuple(decode_running(task) for task in running)
     except DecodeError as error:
         raise MessageInvalid(f"not a server record: {error}") from None
     return ServerInfo(
@@ -133,8 +140,14 @@ def decode_server(data: bytes, running: Sequence[bytes]) -> ServerInfo:
         status=record.status,
         started_at=read_timestamp(record.start_time) or datetime.fromtimestamp(0, UTC),
         active_count=record.active_worker_count,
-        running=tasks,
+        running=tuple(_readable(running)),
     )
+
+
+def _readable(running: Iterable[bytes]) -> Iterator[RunningTask]:
+    for data in running:
+        with suppress(DecodeError):
+            yield decode_running(data)
 
 
 def decode_running(data: bytes) -> RunningTask:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from taskflow.broker.delivery import Archive, Delivery, Outcome, Retry, Settled
-from taskflow.broker.inspector import CANCELLED
+from taskflow.broker.steering import CANCELLED
 
 _LOG = structlog.get_logger("taskflow.worker")
 

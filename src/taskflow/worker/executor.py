@@ -13,7 +13,7 @@ import structlog
 
 from taskflow.broker.clock import Clock
 from taskflow.broker.delivery import Archive, Delivery, Outcome
-from taskflow.broker.inspector import CANCELLED
+from taskflow.broker.steering import CANCELLED
 from taskflow.errors import HandlerNotFound
 from taskflow.wire.message import UNDECODABLE, TaskMessage
 from taskflow.wire.payload import encode_payload

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from taskflow.broker.delivery import Archive, Delivery, Outcome, Settled
 from taskflow.broker.groups import Groups
-from taskflow.broker.inspector import CANCELLED
 from taskflow.broker.queue import Broker, Expired
+from taskflow.broker.steering import CANCELLED
 from taskflow.broker.subscriptions import Listener
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.wire.message import UNDECODABLE

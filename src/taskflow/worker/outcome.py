@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from taskflow import errors
 from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Requeue, Retry, attempt_now
-from taskflow.broker.inspector import CANCELLED
+from taskflow.broker.steering import CANCELLED
 from taskflow.errors import AttemptCancelled, AttemptError, AttemptTimedOut, InvalidPayload, RevokeTask, SkipRetry
 from taskflow.task import MAX_SPAN
 from taskflow.wire.message import TaskMessage

@@ -1,0 +1,27 @@
+-- give_up.lua: archive tasks that are not running, as they are; their locks are freed.
+--   include detach, standing, unlist, unlock
+--   KEYS  1 pending   2 archived
+--   ARGV  1 key prefix of the queue   2 key of the exact due times   3 states to act on, a space around each
+--         4 now (Unix s)   5 channel prefix   then per task: id
+--   ->    per task: the state it was in, false if there is no such task; only one in a named state was touched
+check_kinds(ARGV[1], ARGV[2])
+local results, listed = {}, {}
+for i = 6, #ARGV do
+  local id = ARGV[i]
+  local key = ARGV[1] .. 't:' .. id
+  local task = redis.pcall('HMGET', key, 'state', 'group', 'unique_key', 'stop')
+  results[#results + 1] = task[1] or false
+  if standing(task, ARGV[3]) then
+    detach(ARGV[1], ARGV[2], id, task[1], task[2], listed)
+    unlock(task[3], id)
+    redis.call('HSET', key, 'state', 'archived')
+    if task[4] then
+      redis.call('HSET', key, 'cancelled', task[4])
+    end
+    redis.call('HDEL', key, 'pending_since', 'stop')
+    redis.call('ZADD', KEYS[2], ARGV[4], id)
+    redis.call('PUBLISH', ARGV[5] .. id, 'archived')
+  end
+end
+unlist(KEYS[1], listed)
+return results
