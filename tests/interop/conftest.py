@@ -1,48 +1,36 @@
-"""Fixtures of the tests with Go: the peer, built once a run, and what drives it."""
+"""Fixtures of the tests with Go: the programs, built once a run, and what drives them."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
+from interop.asynq_cli import AsynqCli
 from interop.go_peer import GoPeer
-from support import servers
+from interop.go_programs import GoPrograms
+from interop.scene import Scene, a_system_at_work
+from support.invariants import violations
+from taskflow import TaskFlow
+from taskflow.worker import fetcher
 
-_SOURCE = Path(__file__).parent / "peer"
-_BUILD_SECONDS = 100
+if TYPE_CHECKING:
+    from conftest import StartWorker
 
 
 @pytest.fixture(scope="session")
-def peer_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The peer's program. Without Go, or without the modules it needs, the test is skipped with the reason."""
-    go = servers.require("go")
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # of the whole run
-    program = folder / "peer"
-    with (folder / "peer.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            _build(go, program)
-    return program
+def go_programs(tmp_path_factory: pytest.TempPathFactory) -> GoPrograms:
+    """The programs in Go. Without Go, or without the modules they need, a test that asks for one is skipped."""
+    return GoPrograms(tmp_path_factory.getbasetemp())
 
 
-def _build(go: str, program: Path) -> None:
-    if problem := _run(go, "mod", "download"):
-        servers.skip(f"the Go modules of the peer cannot be downloaded: {problem}")
-    if problem := _run(go, "build", "-o", str(program), "."):
-        pytest.fail(f"the peer does not build: {problem}")
-
-
-def _run(*command: str) -> str:
-    """Run a command in the peer's folder; return why it failed, '' if it did not."""
-    done = subprocess.run(command, cwd=_SOURCE, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
-    return "" if done.returncode == 0 else done.stderr.strip()
+@pytest.fixture(scope="session")
+def peer_program(go_programs: GoPrograms) -> Path:
+    """The peer's program."""
+    return go_programs.build("peer")
 
 
 @pytest.fixture
@@ -51,3 +39,32 @@ async def go(peer_program: Path, redis_url: str) -> AsyncIterator[GoPeer]:
     peer = GoPeer(peer_program, redis_url)
     yield peer
     await peer.close()
+
+
+@pytest.fixture
+def asynq(go_programs: GoPrograms, redis_url: str, tmp_path: Path) -> AsynqCli:
+    """Asynq's command line tool on the test's server."""
+    return AsynqCli(go_programs.build("tools/asynq", "github.com/hibiken/asynq/tools/asynq"), redis_url, tmp_path)
+
+
+@pytest.fixture
+async def scene(app: TaskFlow, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    """A TaskFlow system at work on the test's server, for tools to look at."""
+    monkeypatch.setattr(fetcher, "ARMED_SECONDS", 0.02)  # a quiet queue keeps one of the two slots that long
+    async with a_system_at_work(app, start_worker) as running:
+        yield running
+
+
+@pytest.fixture
+def consistent(raw: redis.Redis) -> Iterator[None]:
+    """Checks at the end of the test that every queue is consistent, but for three things that asynq's tools leave as they were.
+
+    These are when a task became pending, the lock of a task that is archived, and our exact due times, which count only
+    beside the same second in asynq's set.
+    """
+    yield
+    reader: Any = raw
+    queues = [name.decode() for name in reader.smembers("asynq:queues")]
+    found = [f"{queue}: {violation}" for queue in queues for violation in violations(raw, queue)]
+    left = ("and pending_since is", "the lock", "has the exact due time")
+    assert not [violation for violation in found if not any(text in violation for text in left)]
