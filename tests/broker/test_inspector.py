@@ -49,6 +49,22 @@ async def test_due_times_are_read_exactly(broker: Broker, inspector: Inspector, 
     assert (await inspector.task("b")).next_process_at == datetime.fromtimestamp(int(due), UTC)
 
 
+async def test_an_exact_due_time_that_asynq_has_left_behind_counts_for_nothing(
+    broker: Broker, inspector: Inspector, clock: MovableClock, store: Store
+) -> None:
+    """Asynq knows its own set alone. The exact time goes when it comes."""
+    second = int(clock.now())
+    await enqueue(broker, placement("a", due=second + 60.25))
+    store.client.zadd(store.key("scheduled"), {"a": second + 120})
+
+    assert (await inspector.task("a")).next_process_at == datetime.fromtimestamp(second + 120, UTC)
+
+    clock.advance(61)
+    await broker.forward(["default"])
+    assert store.due() == {}
+    assert (await inspector.task("a")).state is TaskState.SCHEDULED
+
+
 async def test_failed_attempts_are_told(broker: Broker, inspector: Inspector, clock: MovableClock) -> None:
     (delivery,) = await taken(broker, placement("a"))
     attempt = Attempt(at=datetime.now(UTC), worker="host:1", error="no", traceback="line")

@@ -9,7 +9,12 @@ local function known(queue, due, id)
   end
   local falls_due = false
   if state == 'scheduled' or state == 'retry' then
-    falls_due = redis.call('ZSCORE', due, id) or redis.call('ZSCORE', queue .. state, id)
+    falls_due = redis.call('ZSCORE', queue .. state, id)
+    local exact = redis.call('ZSCORE', due, id)
+    -- asynq does not know it: one left from an earlier time of the task counts for nothing.
+    if exact and falls_due and math.ceil(tonumber(exact)) == tonumber(falls_due) then
+      falls_due = exact
+    end
   end
   local lease = redis.call('ZSCORE', queue .. 'lease', id)
   return { task[1], state, falls_due, lease, task[3], task[4], task[5], task[6], task[7], task[8] or task[9] }
