@@ -21,7 +21,7 @@ from taskflow.worker.handler import Executor, Handler
 from taskflow.worker.lifespan import LifespanFunction
 from taskflow.worker.options import WorkerOptions
 from taskflow.worker.registry import Middleware, Registry, Route
-from taskflow.worker.retry_policy import IsFailure, RetryPolicy
+from taskflow.worker.retry_policy import IsFailure, OnDead, RetryPolicy
 from taskflow.worker.server import Worker
 
 if TYPE_CHECKING:
@@ -170,6 +170,8 @@ class TaskFlow:
         backoff: How long a failed task waits before its next attempt: a timedelta, a sequence of them (the last one
             repeats), or a function `(retried: int, error) -> timedelta` such as `exponential()`. Default: asynq's formula.
         is_failure: `(error) -> bool`; False: the task is tried again without that costing it a retry.
+        on_dead: `(task: TaskInfo, error)`, `async def` or `def`: called when a task has been given up (archived), at most
+            once. Not for cancelled tasks.
 
     Raises:
         ConfigError: An argument cannot be used.
@@ -184,11 +186,13 @@ class TaskFlow:
         middleware: Iterable[Middleware] = (),
         backoff: Backoff | None = None,
         is_failure: IsFailure | None = None,
+        on_dead: OnDead | None = None,
     ) -> None:
         self._redis_url = redis_url
         self._settings = settings
         self.registry = Registry(
-            middleware=list(middleware), retries=RetryPolicy(backoff=backoff, is_failure=is_failure)
+            middleware=list(middleware),
+            retries=RetryPolicy(backoff=backoff, is_failure=is_failure, on_dead=on_dead),
         )
         self.schedules = Schedules()
 
@@ -230,6 +234,7 @@ class TaskFlow:
         executor: Executor | None = None,
         backoff: Backoff | None = None,
         is_failure: IsFailure | None = None,
+        on_dead: OnDead | None = None,
     ) -> _Decorator:
         """Return a decorator that makes a function the handler of a type (of all that begin so, with a `*` at the end).
 
@@ -241,12 +246,13 @@ class TaskFlow:
             executor: Where a `def` function runs: `thread` (default) or `process`.
             backoff: How long a failed one waits before its next attempt; see `TaskFlow`. Default: the application's.
             is_failure: Whether an error costs a retry; see `TaskFlow`. Default: the application's.
+            on_dead: Whom to tell of a task that has been given up; see `TaskFlow`. Default: the application's.
 
         Raises:
             ConfigError: The type has a handler, or the function's signature cannot be a handler's.
 
         """
-        retries = RetryPolicy(backoff=backoff, is_failure=is_failure)
+        retries = RetryPolicy(backoff=backoff, is_failure=is_failure, on_dead=on_dead)
 
         def make(function: Callable[..., Any]) -> TaskDefinition[Any, Any]:
             handler = Handler(function, executor=executor)

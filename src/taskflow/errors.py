@@ -40,6 +40,7 @@ AttemptError
 ├── AttemptTimedOut                                   it took longer than its timeout or deadline
 ├── AttemptCancelled                                  a peer asked its worker to stop it
 ├── HandlerNotFound                                   no handler serves the type
+├── WorkerDied                                        its worker is gone, for the last time that is borne
 └── HandlerExit                                       the handler raised SystemExit or KeyboardInterrupt
 
 raised by handlers, to steer what becomes of their task:
@@ -479,6 +480,10 @@ class AttemptCancelled(AttemptError):
 
 class HandlerNotFound(AttemptError, LookupError):
     """No handler of this worker serves the type."""
+
+
+class WorkerDied(AttemptError):
+    """The worker died while it ran the task, more often than is borne."""
 
 
 class HandlerExit(AttemptError):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from conftest import StartWorker
+from conftest import StartWorker, WaitUntil
 from taskflow import (
     Client,
     Inspector,
@@ -16,6 +16,7 @@ from taskflow import (
     TaskContext,
     TaskFailed,
     TaskFlow,
+    TaskInfo,
     TaskNotFound,
     exponential,
 )
@@ -76,3 +77,20 @@ async def test_retries_of_a_type(app: TaskFlow, client: Client, start_worker: St
     tracked = await track.with_options(retention=timedelta(minutes=5)).enqueue(order=1)
 
     assert await client.result(tracked, timeout=10) == 0  # three attempts, and all retries are left
+
+
+async def test_being_told_of_the_dead(app: TaskFlow, start_worker: StartWorker, wait_until: WaitUntil) -> None:
+    # Called once a task of the type has been given up and lies in the archive. `TaskFlow(on_dead=...)` is for all types.
+    refunds: list[bytes] = []
+
+    async def refund(task: TaskInfo, error: BaseException) -> None:
+        refunds.append(task.payload)
+
+    @app.task("order:pack", max_retries=0, on_dead=refund)
+    async def pack(order: int) -> None:
+        raise ValueError(f"order {order} does not fit in any box")
+
+    await start_worker(app)
+    await pack.enqueue(order=1)
+
+    await wait_until(lambda: refunds == [b'{"order":1}'])

@@ -104,11 +104,17 @@ class Retry(Struct, frozen=True):
 
 
 class Archive(Struct, frozen=True):
-    """The task is given up."""
+    """The task is given up; `cause` is the exception behind it, for this process only."""
 
     error: str
     cancelled: bool = False
     attempt: Attempt | None = None
+    cause: BaseException | None = None
+
+    def message(self, delivery: Delivery, now: float) -> bytes:
+        """Return the message that an archived task keeps: one that cannot be decoded is replaced by one that can."""
+        readable = delivery.message or wire.undecodable(delivery.id, delivery.queue, delivery.data)
+        return wire.failed(readable, at=now, error=self.error, count=False)
 
 
 class Requeue(Struct, frozen=True):
@@ -180,11 +186,10 @@ class Settlement:
             case Retry(at, error, counts, attempt):
                 assert message is not None  # noqa: S101 - what cannot be decoded is never run
                 data = wire.failed(message, at=self.now, error=error, count=counts)
-                return (delivery.raw_id, delivery.tokens, data, repr(at), int(counts), _line(attempt))
-            case Archive(error, cancelled, attempt):
-                readable = message or wire.undecodable(delivery.id, delivery.queue, delivery.data)
-                data = wire.failed(readable, at=self.now, error=error, count=False)
-                return (delivery.raw_id, delivery.tokens, lock, data, int(cancelled), _line(attempt))
+                return (delivery.raw_id, delivery.tokens, data, repr(at), int(counts), attempt_line(attempt))
+            case Archive(_, cancelled, attempt):
+                data = outcome.message(delivery, self.now)
+                return (delivery.raw_id, delivery.tokens, lock, data, int(cancelled), attempt_line(attempt))
             case Requeue(died):
                 return (delivery.raw_id, delivery.tokens, int(died))
 
@@ -212,7 +217,8 @@ class Settlement:
         return ARCHIVE, (*leased, keys.archived, *processed, *failed), [*args, ENDED_CHANNEL, int(self.now)]
 
 
-def _line(attempt: Attempt | None) -> bytes:
+def attempt_line(attempt: Attempt | None) -> bytes:
+    """Return an attempt as the line that a task's hash keeps of it; nothing for None."""
     return b"" if attempt is None else _ATTEMPT.encode(attempt)
 
 

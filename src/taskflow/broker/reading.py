@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from taskflow.broker.delivery import read_attempts
+from taskflow.broker.delivery import Archive, Delivery, attempt_line, read_attempts
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import MessageInvalid
 from taskflow.task import TaskInfo, TaskState
@@ -60,6 +60,13 @@ def task_info(queue: str, task_id: str, reply: Sequence[Any], *, now: float) -> 
         worker=owner.decode(errors="replace").partition(":")[0] if owner else None,
         orphaned=current is TaskState.ACTIVE and (lease is None or float(lease) < now),
     )
+
+
+def archived_info(delivery: Delivery, outcome: Archive, *, now: float) -> TaskInfo:
+    """Return what is known of a task that is archived now (Unix s), without reading it: of its attempts, the last."""
+    attempts = attempt_line(outcome.attempt)
+    reply = [outcome.message(delivery, now), TaskState.ARCHIVED.encode(), *[None] * 6, attempts, None]
+    return task_info(delivery.queue, delivery.id, reply, now=now)
 
 
 def whole(text: bytes | None) -> int:

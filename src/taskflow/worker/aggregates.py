@@ -26,12 +26,6 @@ class Aggregate(Struct, frozen=True):
         """Whether it is for a group."""
         return self.queue in {None, queue} and fnmatchcase(group, self.group)
 
-    @property
-    def blocking(self) -> bool:
-        """Whether it is a `def`, which runs in a thread."""
-        call = getattr(self.function, "__call__", None)  # noqa: B004 - an object may have an async one
-        return not (inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call))
-
 
 class Aggregates:
     """The functions in the order in which they were added; the first that serves a group is its function."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 import structlog
@@ -24,6 +22,7 @@ from taskflow.errors import AggregateFailed, BrokerUnavailable, InvalidOption, T
 from taskflow.task import Task, TaskOptions, check_task_id
 from taskflow.worker import loops
 from taskflow.worker.aggregates import Aggregate, Aggregates
+from taskflow.worker.callbacks import Callbacks
 
 _LOG = structlog.get_logger("taskflow.worker")
 
@@ -61,12 +60,11 @@ class Aggregator:
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
         self._failures: dict[tuple[str, bytes], tuple[int, float]] = {}
-        self._calls: set[Future[Any]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
         self._pause = 0.0
         self._full = False
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="taskflow aggregate")
+        self._callbacks = Callbacks(AT_ONCE, "aggregate")
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -150,12 +148,12 @@ class Aggregator:
         """Stop what is under way; its tasks go back into their groups."""
         self.stop()
         await loops.cancel_all(self._running)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._callbacks.close()
 
     @property
     def busy_threads(self) -> int:
         """How many threads run a function whose end nobody waits for: nothing can stop them."""
-        return sum(not call.done() for call in list(self._calls))
+        return self._callbacks.busy_threads
 
     # -- one set ------------------------------------------------------------------------------------------------------
 
@@ -269,13 +267,7 @@ class Aggregator:
 
     async def _function(self, aggregate: Aggregate, group: str, tasks: list[Task]) -> Task:
         try:
-            made: Any
-            if aggregate.blocking:
-                made = await asyncio.wrap_future(self._in_thread(aggregate, group, tasks))
-            else:
-                made = aggregate.function(group, tasks)
-            if asyncio.iscoroutine(made):
-                made = await made
+            made = await self._callbacks.call(aggregate.function, group, tasks)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # it must not end the worker
             raise AggregateFailed(group, f"the function raised {type(error).__name__}: {error}") from error
         if not isinstance(made, Task):
@@ -283,12 +275,6 @@ class Aggregator:
         if made.options.group == group:
             raise AggregateFailed(group, "the aggregate task may not go back into the group it was made of")
         return made
-
-    def _in_thread(self, aggregate: Aggregate, group: str, tasks: list[Task]) -> Future[Any]:
-        call = self._threads.submit(aggregate.function, group, tasks)
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-        return call
 
     def _placement(self, closed: ClosedSet, task: Task) -> Placement:
         options = msgspec.structs.replace(task.options, queue=closed.queue)

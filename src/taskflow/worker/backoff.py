@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from taskflow.errors import ConfigError
 from taskflow.task import MAX_SPAN
+from taskflow.worker.callbacks import is_blocking
 
 BackoffFunction = Callable[[int, BaseException], timedelta]
 """`wait(retried, error) -> timedelta`; `retried` is how often the task has been tried again so far, from 0."""
@@ -79,8 +79,7 @@ def backoff_function(backoff: Backoff) -> BackoffFunction:
 
 def check_plain(function: object, demand: str) -> None:
     """Raise `ConfigError` with a demand unless something can be called without `await`."""
-    call = getattr(function, "__call__", None)  # noqa: B004 - an object may have an async one
-    if call is None or inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call):
+    if not callable(function) or not is_blocking(function):
         raise ConfigError(f"{demand}, not {function!r}")
 
 

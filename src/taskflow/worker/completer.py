@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from taskflow.broker.delivery import Archive, Delivery, Outcome, Retry, Settled
+from taskflow.broker.delivery import Archive, Delivery, Outcome, Settled
 from taskflow.broker.steering import CANCELLED
 
 _LOG = structlog.get_logger("taskflow.worker")
@@ -93,8 +93,3 @@ class Completer:
             queue=delivery.queue,
             outcome=type(outcome).__name__,
         )
-
-
-def due_of(outcome: Outcome) -> float | None:
-    """Return when a settled task is due again (Unix s), None if it is not."""
-    return outcome.at if isinstance(outcome, Retry) else None

@@ -46,6 +46,7 @@ class Maintenance:
         broker: Where the queues are.
         queues: Their names.
         worker: This server's name in the records of given-up tasks.
+        settled: Called for each lost task that was settled, with its outcome.
         grace: See `GRACE`.
         recover_every: See `RECOVER`.
         server_id: This server's id: it knows of itself that it lives.
@@ -60,6 +61,7 @@ class Maintenance:
         queues: Sequence[str],
         *,
         worker: str,
+        settled: Callable[[Delivery, Outcome], None] = lambda *_: None,
         server_id: str = "",
         grace: float = GRACE,
         recover_every: float = RECOVER,
@@ -69,6 +71,7 @@ class Maintenance:
         self._groups = Groups(broker)
         self._queues = list(queues)
         self._worker = worker
+        self._settled = settled
         self._grace = grace
         self._server_id = server_id
         self._trust_after = trust_after
@@ -160,6 +163,7 @@ class Maintenance:
                 _LOG.warning(
                     "recovered a lost task", task_id=delivery.id, queue=delivery.queue, outcome=type(outcome).__name__
                 )
+                self._settled(delivery, outcome)
         if cancelled:
             await self._broker.settle(cancelled)
         return sum(answer is not Settled.REFUSED for answer in answers)

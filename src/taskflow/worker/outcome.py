@@ -9,7 +9,15 @@ from enum import Enum, auto
 from taskflow import errors
 from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Requeue, Retry, attempt_now
 from taskflow.broker.steering import CANCELLED
-from taskflow.errors import AttemptCancelled, AttemptError, AttemptTimedOut, InvalidPayload, RevokeTask, SkipRetry
+from taskflow.errors import (
+    AttemptCancelled,
+    AttemptError,
+    AttemptTimedOut,
+    InvalidPayload,
+    RevokeTask,
+    SkipRetry,
+    WorkerDied,
+)
 from taskflow.task import MAX_SPAN
 from taskflow.wire.message import TaskMessage
 from taskflow.worker.retry_policy import ASYNQ, RetryPolicy
@@ -72,7 +80,7 @@ def failed(
     attempt = attempt_now(now, worker, text, _traceback(error))
     hopeless = isinstance(error, SkipRetry | InvalidPayload)
     if hopeless or message.retried >= message.retry:
-        return Archive(text, attempt=attempt)
+        return Archive(text, attempt=attempt, cause=error)
     if isinstance(error, errors.Retry):
         wait = min(max(timedelta(0), error.delay), MAX_SPAN)
     else:
@@ -85,7 +93,7 @@ def lost(deaths: int, *, now: float, worker: str) -> Outcome:
     if deaths < MAX_DEATHS:
         return Requeue(died=True)
     text = f"{WORKER_DIED}, for the {MAX_DEATHS}rd time; it is not tried again"
-    return Archive(text, attempt=attempt_now(now, worker, text, None))
+    return Archive(text, attempt=attempt_now(now, worker, text, None), cause=WorkerDied(text))
 
 
 def describe(error: BaseException) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
 
+from taskflow.errors import ConfigError
+from taskflow.task import TaskInfo
 from taskflow.worker.backoff import Backoff, backoff_function, check_plain, default_backoff, why_no_wait
 
 IsFailure = Callable[[BaseException], bool]
 """`is_failure(error)`: whether an error costs the task one of its retries."""
+OnDead = Callable[[TaskInfo, BaseException], Awaitable[None] | None]
+"""`on_dead(task, error)`, `async def` or `def`: told of a task that has been given up, and why."""
 
 _LOG = structlog.get_logger("taskflow.worker")
 _MOST_REPORTED = 1_000
@@ -18,25 +23,33 @@ _MOST_REPORTED = 1_000
 
 
 class RetryPolicy:
-    """How long to wait before a failed task is tried again, and what counts as a failure.
+    """How long to wait before a failed task is tried again, what counts as a failure, and whom to tell of a dead one.
 
     The functions are the user's: one that raises, or answers nonsense, is reported once for a type, and the task fares as
-    it would without it. They run on the event loop, so they must not block.
+    it would without it. The first two run on the event loop, so they must not block.
 
     Args:
         backoff: A timedelta, a sequence of them (the last one repeats), or a function `(retried, error) -> timedelta`.
         is_failure: `(error) -> bool`; False: the task is tried again without that costing it a retry.
+        on_dead: `(task: TaskInfo, error)`, `async def` or `def`: called once Redis has taken it that a task is given up.
 
     Raises:
         ConfigError: An argument cannot be used so.
 
     """
 
-    def __init__(self, *, backoff: Backoff | None = None, is_failure: IsFailure | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        backoff: Backoff | None = None,
+        is_failure: IsFailure | None = None,
+        on_dead: OnDead | None = None,
+    ) -> None:
         if is_failure is not None:
             check_plain(is_failure, "is_failure: must be a `def` function of the error")
         self._backoff = None if backoff is None else backoff_function(backoff)
         self._is_failure = is_failure
+        self.on_dead = None if on_dead is None else _checked(on_dead)
         self._reported: set[tuple[str, str]] = set()
 
     def over(self, wider: RetryPolicy) -> RetryPolicy:
@@ -44,6 +57,7 @@ class RetryPolicy:
         return RetryPolicy(
             backoff=self._backoff or wider._backoff,
             is_failure=self._is_failure or wider._is_failure,
+            on_dead=self.on_dead or wider.on_dead,
         )
 
     def wait(self, task_type: str, retried: int, error: BaseException) -> timedelta:
@@ -79,6 +93,14 @@ class RetryPolicy:
             mistake=mistake,
             exc_info=problem,
         )
+
+
+def _checked(on_dead: OnDead) -> OnDead:
+    try:
+        inspect.signature(on_dead).bind("task", "error")
+    except TypeError as error:
+        raise ConfigError(f"on_dead: must be a function that takes a task and an error: {error}") from None
+    return on_dead
 
 
 ASYNQ = RetryPolicy()

@@ -13,28 +13,29 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import msgspec
 import structlog
 
 from taskflow.broker import connection
 from taskflow.broker.catalog import TaskCatalog, TaskType
-from taskflow.broker.delivery import Archive, Delivery, Outcome, Requeue, Retry
+from taskflow.broker.delivery import Archive, Delivery, Outcome, Retry
 from taskflow.broker.groups import Groups
 from taskflow.broker.progress import ProgressStream
 from taskflow.broker.queue import Broker
 from taskflow.broker.subscriptions import Subscriptions
-from taskflow.errors import BrokerUnavailable, SkipRetry
+from taskflow.errors import SkipRetry
 from taskflow.signals import stop_on_signals
-from taskflow.task import Progress, ServerInfo
+from taskflow.task import ServerInfo
 from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL
 from taskflow.worker import loops
 from taskflow.worker.aggregator import Aggregator
 from taskflow.worker.canceller import Canceller
-from taskflow.worker.completer import Completer, due_of
+from taskflow.worker.completer import Completer
+from taskflow.worker.dead_letters import DeadLetters
 from taskflow.worker.executor import Executor, Run
 from taskflow.worker.fetcher import Fetcher
 from taskflow.worker.health import HealthServer
 from taskflow.worker.heartbeater import BEAT, Heartbeater
+from taskflow.worker.last_words import LastWords
 from taskflow.worker.maintenance import Maintenance
 from taskflow.worker.middleware import logging, recovery
 from taskflow.worker.options import WorkerOptions
@@ -78,7 +79,6 @@ class Worker:
         self._word_to_stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._starting: asyncio.Timeout | None = None
-        self._last_words: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
         """Stop: take no more tasks, let running ones end; called again: put them back at once."""
@@ -105,7 +105,8 @@ class Worker:
                     await self._work()
             finally:
                 self._status = "closed"
-                self.stopped_threads = self._executor.busy_threads + self._aggregator.busy_threads
+                parts = (self._executor, self._aggregator, self._dead_letters)
+                self.stopped_threads = sum(part.busy_threads for part in parts)
                 self._executor.close()
         _LOG.info("worker stopped", server_id=self.id)
 
@@ -125,6 +126,7 @@ class Worker:
             await self._drain()
         finally:
             await loops.cancel_all([*background, self._fetching])
+            await self._dead_letters.close()
 
     async def run_with_signals(self) -> None:
         """Work until SIGTERM or SIGINT; a second signal puts running tasks back at once. Raises as `run` does."""
@@ -147,11 +149,10 @@ class Worker:
             self.registry.middleware.insert(0, logging)
         if recovery not in self.registry.middleware:
             self.registry.middleware.append(recovery)
-        self._completer = Completer(
-            self._leases,
-            news=lambda: self._fetcher.news(),
-            settled=self._on_settled if self.on_settled is None else partial(self._report, self.on_settled),
-        )
+        self._last_words = LastWords(self._progress, clock=self._broker.clock)
+        self._dead_letters = DeadLetters(self.registry, clock=self._broker.clock)
+        settled = self._on_settled if self.on_settled is None else partial(self._report, self.on_settled)
+        self._completer = Completer(self._leases, news=lambda: self._fetcher.news(), settled=settled)
         self._executor = Executor(
             self.registry,
             clock=self._broker.clock,
@@ -177,6 +178,7 @@ class Worker:
             self._broker,
             list(options.queues),
             worker=name,
+            settled=settled,
             server_id=self.id,
             grace=options.grace.total_seconds(),
             recover_every=options.recover_every.total_seconds(),
@@ -262,25 +264,16 @@ class Worker:
         self._completer.add(delivery, outcome)
 
     def _on_settled(self, delivery: Delivery, outcome: Outcome) -> None:
-        due = due_of(outcome)
-        if due is not None:
-            self._maintenance.due_at(due)
-        last = delivery.last_progress
-        if last is not None and (status := _final_status(outcome)):
-            entry = _last_entry(last, status, self._broker.clock.now())
-            task = asyncio.create_task(self._publish_last(entry, status))
-            self._last_words.add(task)
-            task.add_done_callback(self._last_words.discard)
+        if isinstance(outcome, Retry):
+            self._maintenance.due_at(outcome.at)
+        elif isinstance(outcome, Archive):
+            self._dead_letters.add(delivery, outcome)
+        if delivery.last_progress is not None:
+            self._last_words.add(delivery, outcome)
 
     def _report(self, tell: Callable[[Delivery, Outcome], None], delivery: Delivery, outcome: Outcome) -> None:
         self._on_settled(delivery, outcome)
         tell(delivery, outcome)
-
-    async def _publish_last(self, entry: Progress, status: str) -> None:
-        try:
-            await self._progress.publish(entry, status=status)
-        except BrokerUnavailable as error:
-            _LOG.warning("the last progress entry of a task was not written", task_id=entry.task_id, error=str(error))
 
     def _on_lost(self, delivery: Delivery) -> None:
         for run in self._executor.running:
@@ -318,12 +311,17 @@ class Worker:
         await self._aggregator.drain()
 
     async def _settle_all(self) -> None:
-        """Put back what still runs or is yet delivered, and wait until Redis has taken every outcome."""
-        while self._fetcher.fetching or self._executor.running or self._completer.owed or self._last_words:
+        """Put back what still runs or is yet delivered, and wait until Redis has taken every outcome, and all is told."""
+        while self._fetcher.fetching or self._executor.running or self._completer.owed or self._untold:
             for run in self._executor.running:
                 self._executor.stop(run, Stop.SHUTDOWN)
             self._fetcher.news()
             await asyncio.sleep(_STOP_CHECK)
+
+    @property
+    def _untold(self) -> bool:
+        """Whether something is yet to be said of tasks that have ended."""
+        return self._last_words.busy or self._dead_letters.busy
 
     @staticmethod
     async def _wait_at_most(seconds: float, *events: Coroutine[Any, Any, object]) -> None:
@@ -372,20 +370,3 @@ def _task_type(route: Route, now: datetime) -> TaskType:
         timeout_seconds=route.timeout.total_seconds() if route.timeout is not None else None,
         last_seen=now,
     )
-
-
-def _final_status(outcome: Outcome) -> str | None:
-    """Return the status of a task's last progress entry; None while it has not ended."""
-    match outcome:
-        case Archive(cancelled=True):
-            return "cancelled"
-        case Archive():
-            return "failed"
-        case Retry() | Requeue():
-            return None
-    return "completed"
-
-
-def _last_entry(last: Progress, status: str, now: float) -> Progress:
-    percentage = 100.0 if status == "completed" else last.percentage
-    return msgspec.structs.replace(last, percentage=percentage, stage=status, timestamp_ms=int(now * 1000))
