@@ -21,7 +21,7 @@ _ASYNCIO = [
     "-o",
     "asyncio_default_fixture_loop_scope=function",
 ]
-_PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", *_ASYNCIO]
+_PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "taskflow.pytest_plugin", *_ASYNCIO]
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 

@@ -4,7 +4,8 @@ They run on the real thing: a handler is run by a worker's own executor, queues 
 are no coroutines, import the same names from `taskflow.testing.sync`.
 """
 
+from taskflow.broker.embedded import EmbeddedServer
 from taskflow.testing.attempt import TaskRun, run_task
 from taskflow.testing.enqueued import all_enqueued, assert_enqueued, assert_not_enqueued
 
-__all__ = ["TaskRun", "all_enqueued", "assert_enqueued", "assert_not_enqueued", "run_task"]
+__all__ = ["EmbeddedServer", "TaskRun", "all_enqueued", "assert_enqueued", "assert_not_enqueued", "run_task"]
