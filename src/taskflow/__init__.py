@@ -1,8 +1,8 @@
 """TaskFlow: a distributed task queue on Redis that speaks asynq's format.
 
 This is the public door; everything else may move. Behind it, a module imports only lower floors:
-errors, task, durations, signals, cron, config [0] < wire [1] < broker [2] < client, worker [3] < application, observability,
-scheduler [4] < app, testing, api [5] < asgi [7] < cli [8].
+errors, checks, durations, signals, unique, task, cron, config [0] < wire [1] < broker [2] < client, worker [3] < application,
+observability, scheduler [4] < app, testing, api [5] < asgi [7] < cli [8].
 
 The names are imported when first used: a program that only wants to print its help does not wait for a Redis client.
 """
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from taskflow.scheduler import Scheduler
     from taskflow.task import GroupInfo, Progress, QueueInfo, ServerInfo, Task, TaskInfo, TaskOptions, TaskState
+    from taskflow.unique import Unique
     from taskflow.worker.backoff import exponential
     from taskflow.worker.context import TaskContext, current_context
     from taskflow.worker.options import WorkerOptions
@@ -79,6 +80,7 @@ _HOMES = {
     "TaskNotFound": "taskflow.errors",
     "TaskOptions": "taskflow.task",
     "TaskState": "taskflow.task",
+    "Unique": "taskflow.unique",
     "Worker": "taskflow.worker.server",
     "WorkerOptions": "taskflow.worker.options",
     "current_context": "taskflow.worker.context",
@@ -137,6 +139,7 @@ __all__ = [
     "TaskNotFound",
     "TaskOptions",
     "TaskState",
+    "Unique",
     "Worker",
     "WorkerOptions",
     "current_context",

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 import msgspec
+from msgspec import structs
 
 from taskflow.broker import connection, scripts
 from taskflow.broker.clock import Clock
@@ -20,6 +21,7 @@ from taskflow.broker.inspector import Inspector
 from taskflow.broker.placement import Placed, Placement, enqueue_calls, read_placed
 from taskflow.broker.placing import place
 from taskflow.broker.queue import Broker
+from taskflow.broker.reading import is_task, task_info
 from taskflow.broker.subscriptions import Subscriptions
 from taskflow.errors import BrokerUnavailable, DuplicateTask, ResultTimeout, TaskConflict, TaskFailed, TaskIdTaken
 from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions, TaskState
@@ -32,14 +34,23 @@ _FALLBACK_CHECK = 1.0
 """How often (s) a waiting result is looked up without being called: a Go worker announces no end."""
 
 
-def _answer(task: Task, info: TaskInfo, placed: Placed, *, repeated: bool) -> TaskInfo | TaskConflict:
+def _answer(task: Task, info: TaskInfo, placed: Placed, *, repeated: bool, now: float) -> TaskInfo | TaskConflict:
     if placed.stored and not _another_stored_it(task, placed, repeated=repeated):
-        return info
+        return info if placed.holder in {None, info.id} else structs.replace(info, replaced=placed.holder)
     if placed.holder is not None:
-        return DuplicateTask(info.id, info.queue, placed.holder)
+        return _answer_despite_lock(info, placed, placed.holder, repeated=repeated, now=now)
     if repeated and task.options.task_id is None:
         return info  # the first try stored it under this random id; it has moved on since
     return TaskIdTaken(info.id, info.queue)
+
+
+def _answer_despite_lock(
+    info: TaskInfo, placed: Placed, holder: str, *, repeated: bool, now: float
+) -> TaskInfo | TaskConflict:
+    own = repeated and holder == info.id  # the first try stored it
+    if placed.found is not None and is_task(placed.found):
+        return structs.replace(task_info(info.queue, holder, placed.found, now=now), existing=not own)
+    return info if own else DuplicateTask(info.id, info.queue, holder, state=placed.state)
 
 
 def _another_stored_it(task: Task, placed: Placed, *, repeated: bool) -> bool:
@@ -148,14 +159,14 @@ class Client:
         Raises:
             InvalidOption: An option or the payload cannot be used; nothing was sent.
             TaskIdTaken: A task with the id exists.
-            DuplicateTask: Another task of the same type and payload holds the unique lock.
+            DuplicateTask: Another task holds the unique lock.
             BrokerUnavailable: Redis does not answer, or its memory is full.
 
         """
         described = as_task(task, payload, options)
         placement, info = place(described, now=self.broker.clock.now())
         placed, repeated = await self._coalescer.place(placement)
-        answer = _answer(described, info, placed, repeated=repeated)
+        answer = _answer(described, info, placed, repeated=repeated, now=self.broker.clock.now())
         if isinstance(answer, TaskConflict):
             raise answer
         return answer
@@ -163,15 +174,17 @@ class Client:
     async def enqueue_once(self, task: Task, *, once: str) -> bool:
         """Enqueue a task unless one was enqueued under the same text, to the same queue, within a day; return whether it was.
 
-        Raises as `enqueue` does.
+        Raises as `enqueue` does, and `DuplicateTask` instead of returning the task that holds the lock.
         """
         placement, info = place(task, now=self.broker.clock.now(), once=once)
         placed, repeated = await self._coalescer.place(placement)
         if placed.stored:
             return repeated or not placed.repeat
-        answer = _answer(task, info, placed, repeated=repeated)
+        answer = _answer(task, info, placed, repeated=repeated, now=self.broker.clock.now())
         if isinstance(answer, TaskConflict):
             raise answer
+        if answer.existing:
+            raise DuplicateTask(info.id, info.queue, answer.id)
         return True
 
     async def enqueue_many(self, tasks: Iterable[Task]) -> list[TaskInfo | TaskConflict]:
@@ -190,7 +203,7 @@ class Client:
             described = [place(task, now=now) for task in batch]
             placed, repeated = await self._coalescer.send([placement for placement, _ in described])
             answers += [
-                _answer(task, info, outcome, repeated=repeated)
+                _answer(task, info, outcome, repeated=repeated, now=now)
                 for task, (_, info), outcome in zip(batch, described, placed, strict=True)
             ]
         return answers
@@ -286,10 +299,11 @@ class SyncClient:
         for first in range(0, len(waiting), _BATCH):
             batch = waiting[first : first + _BATCH]
             self._open()
-            described = [place(task, now=self._clock.now()) for task in batch]
+            now = self._clock.now()
+            described = [place(task, now=now) for task in batch]
             placed, repeated = self._send([placement for placement, _ in described])
             answers += [
-                _answer(task, info, outcome, repeated=repeated)
+                _answer(task, info, outcome, repeated=repeated, now=now)
                 for task, (_, info), outcome in zip(batch, described, placed, strict=True)
             ]
         return answers

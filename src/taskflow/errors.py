@@ -155,7 +155,7 @@ class InvalidProcessAt(InvalidOption):
 
 
 class InvalidUnique(InvalidOption):
-    """The unique lock's time is not usable: it must be at least one second."""
+    """The unique lock cannot be used: its time, or one of its choices."""
 
     code = "INVALID_UNIQUE"
 
@@ -284,15 +284,19 @@ class TaskIdTaken(TaskConflict):
 
 
 class DuplicateTask(TaskConflict):
-    """Another task of the same type and payload holds the unique lock."""
+    """Another task holds the unique lock. `state` says why it could not be replaced, if that was asked for."""
 
-    def __init__(self, task_id: str, queue: str, holder: str) -> None:
+    def __init__(self, task_id: str, queue: str, holder: str, *, state: str | None = None) -> None:
+        message = f"task {holder!r} holds the unique lock in queue {queue!r}"
+        if state is not None:
+            message += f"; it {'is running' if state == 'active' else 'has ended'}, so it cannot be replaced"
         super().__init__(
-            f"task {holder!r} of the same type and payload holds the unique lock in queue {queue!r}",
+            message,
             task_id=task_id,
             queue=queue,
             holder=holder,
         )
+        self.state = state
 
 
 class TaskActive(TaskFlowError):

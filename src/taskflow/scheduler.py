@@ -235,10 +235,11 @@ class Scheduler:
 
 
 async def fire_now(client: Client, store: ScheduleStore, entry: ScheduleEntry) -> TaskInfo:
-    """Enqueue an entry's task at once, beside its times, and write the event. Raises as `Client.enqueue` does."""
+    """Enqueue an entry's task at once, beside its times, and write the event, if it is new. Raises as `Client.enqueue` does."""
     info = await client.enqueue(entry.task())
     at = datetime.fromtimestamp(client.broker.clock.now(), UTC)
-    await store.record(entry.id, [ScheduleEvent(task_id=info.id, at=at)])
+    if not info.existing:
+        await store.record(entry.id, [ScheduleEvent(task_id=info.id, at=at)])
     return info
 
 

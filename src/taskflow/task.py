@@ -6,12 +6,13 @@ Times are timezone-aware `datetime` in UTC, spans are `timedelta`; `None` means 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypedDict
 
 from msgspec import Struct, field
 
+from taskflow.checks import check_moment, check_span, check_text, encodable
 from taskflow.errors import (
     InvalidOption,
     InvalidProcessAt,
@@ -19,8 +20,8 @@ from taskflow.errors import (
     InvalidTaskId,
     InvalidTaskType,
     InvalidTimeout,
-    InvalidUnique,
 )
+from taskflow.unique import Unique
 
 DEFAULT_QUEUE = "default"
 DEFAULT_MAX_RETRIES = 25
@@ -31,19 +32,16 @@ MAX_QUEUE_BYTES = 128
 MAX_TASK_ID_BYTES = 256
 MAX_RETRIES = 2**31 - 1
 """The wire carries the number of retries as int32."""
-MAX_SPAN = timedelta(days=365 * 100)
-"""Longer than any timeout, delay or retention makes sense, short enough for every number on the wire."""
 
 _FORBIDDEN_IN_QUEUE = frozenset("{} ")
 _ZERO = timedelta(0)
-_SECOND = timedelta(seconds=1)
 
 
 def check_task_type(task_type: object) -> None:
     """Raise `InvalidTaskType` unless the type is text that is more than white space and UTF-8 can carry."""
     if not isinstance(task_type, str) or not task_type.strip():
         raise InvalidTaskType(f"must be text such as 'email:send', not {task_type!r}")
-    if not task_type.isascii() and not _encodable(task_type):
+    if not task_type.isascii() and not encodable(task_type):
         raise InvalidTaskType("must be text that UTF-8 can carry (it holds a lone surrogate)")
 
 
@@ -61,45 +59,20 @@ def check_task_id(task_id: object) -> None:
     """Raise `InvalidTaskId` unless the id is text of 1 to 256 bytes."""
     if not isinstance(task_id, str) or not task_id.strip():
         raise InvalidTaskId(f"must be non-empty text, not {task_id!r}")
-    if not _encodable(task_id) or len(task_id.encode()) > MAX_TASK_ID_BYTES:
+    if not encodable(task_id) or len(task_id.encode()) > MAX_TASK_ID_BYTES:
         raise InvalidTaskId(f"must be UTF-8 text of at most {MAX_TASK_ID_BYTES} bytes")
 
 
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _check_text(option: str, text: object) -> None:
-    if not isinstance(text, str) or not _encodable(text):
-        raise InvalidOption(option, f"must be UTF-8 text, not {text!r}")
-
-
 def _check_group(group: str) -> None:
-    _check_text("group", group)
+    check_text("group", group)
     if not group:
         raise InvalidOption("group", "must not be empty; leave it out for a task without a group")
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
-        _check_text("headers", name)
-        _check_text("headers", value)
-
-
-def _check_span(error: type[InvalidOption], option: str, span: object, *, least: timedelta) -> None:
-    if not isinstance(span, timedelta) or not least <= span <= MAX_SPAN:
-        raise error(option, f"must be a timedelta from {least} to {MAX_SPAN.days} days, not {span!r}")
-
-
-def _check_moment(error: type[InvalidOption], option: str, moment: object) -> None:
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise error(option, f"must be a datetime with a time zone (e.g. datetime.now(UTC)), not {moment!r}")
-    if not datetime(1970, 1, 2, tzinfo=UTC) <= moment <= datetime(9000, 1, 1, tzinfo=UTC):
-        raise error(option, f"must be between 1970 and the year 9000, not {moment.isoformat()}")
+        check_text("headers", name)
+        check_text("headers", value)
 
 
 class TaskState(StrEnum):
@@ -128,7 +101,7 @@ class EnqueueOptions(TypedDict, total=False):
     deadline: datetime | None
     process_at: datetime | None
     process_in: timedelta | None
-    unique: timedelta | None
+    unique: timedelta | Unique | None
     task_id: str | None
     retention: timedelta
     group: str | None
@@ -146,7 +119,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
         process_at: When the task falls due. Not with `process_in`. A time in the past means now.
         process_in: How long from now the task falls due.
         unique: For how long (at least 1 s) no other task of the same type, payload and queue may be enqueued, unless
-            this one ends before. With a due time the lock lasts until then and this long after.
+            this one ends before; or a `Unique`, for other choices.
         task_id: The task's id, 1 to 256 bytes; it must be new in its queue. Default: a random UUID.
         retention: How long the task and its result are kept after success, in whole seconds (rounded up). Default 0: gone when done.
         group: Collect the task in this group, to be aggregated with others.
@@ -163,7 +136,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     deadline: datetime | None = None
     process_at: datetime | None = None
     process_in: timedelta | None = None
-    unique: timedelta | None = None
+    unique: timedelta | Unique | None = None
     task_id: str | None = None
     retention: timedelta = _ZERO
     group: str | None = None
@@ -176,17 +149,17 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
                 "max_retries", f"must be a whole number from 0 to {MAX_RETRIES}, not {self.max_retries!r}"
             )
         if self.timeout is not None:
-            _check_span(InvalidTimeout, "timeout", self.timeout, least=_ZERO)
+            check_span(InvalidTimeout, "timeout", self.timeout, least=_ZERO)
         if self.deadline is not None:
-            _check_moment(InvalidTimeout, "deadline", self.deadline)
+            check_moment(InvalidTimeout, "deadline", self.deadline)
         if self.process_at is not None or self.process_in is not None:
             self._check_due()
-        if self.unique is not None:
-            self._check_unique(self.unique)
+        if self.unique is not None and not isinstance(self.unique, Unique):
+            Unique(self.unique)
         if self.task_id is not None:
             check_task_id(self.task_id)
         if self.retention is not _ZERO:
-            _check_span(InvalidOption, "retention", self.retention, least=_ZERO)
+            check_span(InvalidOption, "retention", self.retention, least=_ZERO)
         if self.group is not None:
             _check_group(self.group)
         _check_headers(self.headers)
@@ -195,14 +168,9 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
         if self.process_at is not None and self.process_in is not None:
             raise InvalidProcessAt("process_at", "give either process_at or process_in, not both")
         if self.process_at is not None:
-            _check_moment(InvalidProcessAt, "process_at", self.process_at)
+            check_moment(InvalidProcessAt, "process_at", self.process_at)
         if self.process_in is not None:
-            _check_span(InvalidProcessAt, "process_in", self.process_in, least=_ZERO)
-
-    @staticmethod
-    def _check_unique(unique: object) -> None:
-        if not isinstance(unique, timedelta) or not _SECOND <= unique <= MAX_SPAN:
-            raise InvalidUnique(f"must be a timedelta of at least 1 second, not {unique!r}")
+            check_span(InvalidProcessAt, "process_in", self.process_in, least=_ZERO)
 
 
 class Task(Struct, frozen=True):
@@ -229,7 +197,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class TaskInfo(Struct, frozen=True, kw_only=True):
-    """What is known of a task. `next_process_at` is set while scheduled or in retry, `result` once written."""
+    """What is known of a task. `next_process_at` is set while scheduled or in retry, `result` once written.
+
+    `existing` and `replaced` are told by `enqueue`: whether this task was there and holds the unique lock, and the id of the
+    task whose place it took.
+    """
 
     id: str
     queue: str
@@ -255,6 +227,8 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     worker: str | None = None
     orphaned: bool = False
     """Whether the task is active but its lease has run out: its worker is gone, and it will be recovered."""
+    existing: bool = False
+    replaced: str | None = None
 
 
 class QueueInfo(Struct, frozen=True, kw_only=True):

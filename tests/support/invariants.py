@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import redis
@@ -16,17 +17,20 @@ _WAITING = ("scheduled", "retry")
 _ENDED = ("archived", "completed")
 
 
-def check_invariants(client: redis.Redis, queue: str | None = None) -> None:
-    """Fail, with all that is wrong, if an invariant of a queue (default: of every queue) is broken."""
+def check_invariants(client: redis.Redis, queue: str | None = None, *, fixed_locks: Collection[str] = ()) -> None:
+    """Fail, with all that is wrong, if an invariant of a queue (default: of every queue) is broken.
+
+    `fixed_locks` are keys of unique locks that last for their time, by the user's choice: whoever took one may be gone.
+    """
     reader: Any = client
     queues = [name.decode() for name in reader.smembers("asynq:queues")] if queue is None else [queue]
-    wrong = [f"{name}: {violation}" for name in queues for violation in violations(client, name)]
+    wrong = [f"{name}: {violation}" for name in queues for violation in violations(client, name, fixed_locks)]
     if wrong:
         raise AssertionError("broken invariants:\n  " + "\n  ".join(wrong))
 
 
-def violations(client: redis.Redis, queue: str) -> list[str]:
-    """Return what is wrong with a queue; nothing may write meanwhile."""
+def violations(client: redis.Redis, queue: str, fixed_locks: Collection[str] = ()) -> list[str]:
+    """Return what is wrong with a queue; nothing may write meanwhile. `fixed_locks` as in `check_invariants`."""
     store = Store(client, queue)
     places = _places(store)
     hashes = _hashes(store)
@@ -35,7 +39,7 @@ def violations(client: redis.Redis, queue: str) -> list[str]:
         *_state_is_place(places, hashes),
         *_leases(store),
         *_due_times(store),
-        *_locks(store, hashes),
+        *_locks(store, hashes, fixed_locks),
         *_groups(store),
         *_times(hashes),
     ]
@@ -97,12 +101,17 @@ def _due_times(store: Store) -> list[str]:
     ] + [f"{task_id!r} falls due at {score}, not a whole second" for task_id, score in seconds.items() if score % 1]
 
 
-def _locks(store: Store, hashes: dict[str, dict[str, bytes]]) -> list[str]:
-    """A lock is held by a live task that knows it. A live task may have outlived its lock, as the user chose its TTL."""
+def _locks(store: Store, hashes: dict[str, dict[str, bytes]], fixed: Collection[str]) -> list[str]:
+    """A lock is held by a live task that knows it. A live task may have outlived its lock, as the user chose its TTL.
+
+    A fixed lock is known to no task of its own; a task with the same lock, not fixed, may hold it nevertheless.
+    """
     wrong = []
     for key in store.client.scan_iter(match=_literal(store.key("unique:")) + "*", count=1000):
-        holder = hashes.get(store.client.get(key).decode(errors="replace"))
-        if holder is None or holder.get("state", b"").decode() in _ENDED or holder.get("unique_key") != key:
+        holder = hashes.get(store.client.get(key).decode(errors="replace"), {})
+        knows = holder.get("unique_key") == key
+        ended = holder.get("state", b"").decode() in _ENDED
+        if ended if knows else key.decode() not in fixed:
             wrong.append(f"the lock {key!r} is held by {store.client.get(key)!r}, which is no live task that knows it")
         if store.client.ttl(key) < 0:
             wrong.append(f"the lock {key!r} never expires")

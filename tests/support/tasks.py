@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from support.clock import MovableClock
 from taskflow import Broker
 from taskflow.broker.delivery import Archive, Complete, Delivery, Outcome, Retry, Settled
-from taskflow.broker.placement import Placed, Placement
+from taskflow.broker.placement import Placed, Placement, lock_terms
+from taskflow.unique import OnConflict, Until
 from taskflow.wire.message import TaskMessage
 
 LOCK = "asynq:{default}:unique:t:1"
@@ -26,6 +27,8 @@ def placement(
     group: str = "",
     lock: str = "",
     lock_seconds: int = 60,
+    until: Until = "done",
+    on_conflict: OnConflict = "refuse",
     retry: int = 25,
     retried: int = 0,
     retention: int = 0,
@@ -39,11 +42,12 @@ def placement(
         retry=retry,
         retried=retried,
         timeout=1800,
-        unique_key=lock,
+        unique_key="" if until == "expired" else lock,
         retention=retention,
         group_key=group,
     )
-    return Placement(queue, task_id, message.SerializeToString(), due, group, lock, lock_seconds if lock else 0)
+    terms = lock_terms(lock_seconds, until, on_conflict) if lock else ""
+    return Placement(queue, task_id, message.SerializeToString(), due, group, lock, terms)
 
 
 async def enqueue(broker: Broker, *placements: Placement) -> list[Placed]:

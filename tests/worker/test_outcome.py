@@ -9,8 +9,8 @@ import pytest
 from taskflow import InvalidPayload, Retry, RetryPolicy, RevokeTask, SkipRetry
 from taskflow.broker import delivery as outcomes
 from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Requeue
+from taskflow.checks import MAX_SPAN
 from taskflow.errors import AttemptCancelled, AttemptTimedOut, HandlerNotFound
-from taskflow.task import MAX_SPAN
 from taskflow.wire.message import TaskMessage
 from taskflow.worker.outcome import MAX_DEATHS, Stop, describe, failed, lost, stopped, succeeded
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskflow import RetryPolicy, exponential
+from taskflow.checks import MAX_SPAN
 from taskflow.errors import ConfigError
-from taskflow.task import MAX_SPAN
 from taskflow.worker.backoff import default_backoff
 
 ERROR = ValueError("no luck")

@@ -15,6 +15,7 @@ from taskflow.api.protocol import Receive, header
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import CreateTaskBody, RawBatch
 from taskflow.application.commands import CreateTask
+from taskflow.checks import MAX_SPAN
 from taskflow.durations import parse_duration
 from taskflow.errors import (
     InvalidOption,
@@ -26,7 +27,6 @@ from taskflow.errors import (
     InvalidTimeout,
     InvalidUnique,
 )
-from taskflow.task import MAX_SPAN
 
 _TASK = msgspec.json.Decoder(CreateTaskBody)
 _BATCH = msgspec.json.Decoder(RawBatch)

@@ -233,7 +233,7 @@ class Groups:
         """
         keys = queue_keys(closed.queue)
         now_ns = self._broker.clock.now_ns()
-        args: list[Any] = [keys.task_prefix, keys.group_prefix, closed.tokens, closed.size, now_ns]
+        args: list[Any] = [keys.prefix, ENDED_CHANNEL, closed.tokens, closed.size, now_ns]
         args += (
             now_ns // 1_000_000_000,
             DUE_CHANNEL,
@@ -242,7 +242,7 @@ class Groups:
             task.message,
             "" if task.due is None else repr(task.due),
         )
-        args += (task.group, task.lock, task.lock_seconds, *closed.locks)
+        args += (task.group, task.lock, task.lock_terms, *closed.locks)
         script_keys = (closed.key, keys.aggregation_sets, keys.pending, keys.scheduled, keys.groups, keys.due)
         (code,) = await self._broker.run([Call(AGGREGATE, script_keys, args)])
         return Aggregation.LOCKED if isinstance(code, bytes) else Aggregation(code)

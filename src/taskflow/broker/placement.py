@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from taskflow.broker.scripts import Call, Script
 from taskflow.task import TaskState
-from taskflow.wire.keys import DUE_CHANNEL, queue_keys
+from taskflow.unique import OnConflict, Until
+from taskflow.wire.keys import DUE_CHANNEL, ENDED_CHANNEL, queue_keys
 
 ENQUEUE = Script("enqueue")
 CHUNK = 500
@@ -22,7 +23,7 @@ ONCE_SECONDS = 24 * 3600
 class Placement(Struct, frozen=True):
     """A task to store: its message's bytes, and where it goes.
 
-    `due` is Unix s (None: now), `lock_seconds` the lifetime of the unique lock under `lock` (a whole Redis key, '' = none).
+    `due` is Unix s (None: now), `lock` the whole Redis key of the unique lock ('' = none), `lock_terms` as `lock_terms` says.
     Of placements with the same `once` text, one is stored within a day, even if its task is gone by then.
     """
 
@@ -32,7 +33,7 @@ class Placement(Struct, frozen=True):
     due: float | None = None
     group: str = ""
     lock: str = ""
-    lock_seconds: int = 0
+    lock_terms: str = ""
     once: str = ""
 
     @property
@@ -43,12 +44,28 @@ class Placement(Struct, frozen=True):
         return TaskState.AGGREGATING if self.group else TaskState.PENDING
 
 
+def lock_terms(seconds: int, until: Until = "done", on_conflict: OnConflict = "refuse") -> str:
+    """Return the terms of a unique lock, as the scripts read them: its lifetime, and choices other than asynq's."""
+    return f"{seconds}" if (until, on_conflict) == ("done", "refuse") else f"{seconds}:{until}:{on_conflict}"
+
+
 class Placed(Struct, frozen=True):
-    """What became of a placement: stored, stored before (a repeat), or refused because of the task `holder`."""
+    """What became of a placement: stored, stored before (a repeat), or refused because of the task `holder`.
+
+    Attributes:
+        stored: Whether it is in its queue.
+        repeat: Whether it was before.
+        holder: The task that holds the lock; of a stored one, the task whose place it took.
+        state: The state because of which the holder could not be replaced, '' if it is gone.
+        found: What is known of the holder, for `reading.task_info`, where it was asked for and is not gone.
+
+    """
 
     stored: bool
     repeat: bool = False
     holder: str | None = None
+    state: str | None = None
+    found: Sequence[Any] | None = None
 
 
 STORED = Placed(stored=True)
@@ -72,11 +89,11 @@ def enqueue_calls(placements: Sequence[Placement], *, now_ns: int) -> list[tuple
 def _call(queue: str, placements: Sequence[Placement], now_ns: int) -> Call:
     keys = queue_keys(queue)
     now = now_ns // 1_000_000_000
-    args: list[Any] = [keys.task_prefix, keys.group_prefix, now_ns, now, DUE_CHANNEL, queue, ONCE_SECONDS]
+    args: list[Any] = [keys.prefix, ENDED_CHANNEL, now_ns, now, DUE_CHANNEL, queue, ONCE_SECONDS]
     for task in placements:
         due = "" if task.due is None else repr(task.due)
         mark = keys.once_prefix + task.once if task.once else ""
-        args += (task.id, task.message, due, task.group, task.lock, task.lock_seconds, mark)
+        args += (task.id, task.message, due, task.group, task.lock, task.lock_terms, mark)
     return Call(ENQUEUE, (keys.pending, keys.scheduled, keys.groups, keys.due), args)
 
 
@@ -90,7 +107,16 @@ def read_placed(calls: Sequence[tuple[Call, list[int]]], replies: Sequence[list[
     return placed
 
 
-def _placed(code: int | bytes) -> Placed:
+def _placed(code: int | bytes | list[Any]) -> Placed:
     if isinstance(code, bytes):
         return Placed(stored=False, holder=code.decode(errors="replace"))
-    return _CODES[code]
+    if isinstance(code, int):
+        return _CODES[code]
+    stored, holder, *more = code
+    about = more[0] if more else None
+    return Placed(
+        stored=bool(stored),
+        holder=holder.decode(errors="replace"),
+        state=about.decode() if isinstance(about, bytes) else None,
+        found=about if isinstance(about, list) else None,
+    )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 
-from taskflow.broker.placement import Placement
+from taskflow.broker.placement import Placement, lock_terms
 from taskflow.task import DEFAULT_TIMEOUT, Task, TaskInfo, TaskOptions
+from taskflow.unique import Unique
 from taskflow.wire.keys import queue_keys
 from taskflow.wire.message import TaskMessage, whole_seconds
 from taskflow.wire.payload import encode_payload
+from taskflow.wire.unique import lock_key
 
 
 class _Ids:
@@ -38,6 +40,7 @@ def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInf
 
     Raises:
         InvalidPayload: The payload has no JSON form.
+        InvalidUnique: The unique lock is that of fields, and the payload is no JSON object.
 
     """
     options = task.options
@@ -47,7 +50,8 @@ def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInf
     timeout = whole_seconds(options.timeout) if options.timeout else 0
     if not timeout and options.deadline is None:
         timeout = int(DEFAULT_TIMEOUT.total_seconds())
-    lock = keys.unique(task.type, None if task.payload is None else payload) if options.unique else ""
+    unique = Unique(options.unique) if isinstance(options.unique, timedelta) else options.unique
+    lock = lock_key(keys, task.type, None if task.payload is None else payload, unique) if unique else ""
     message = TaskMessage(
         type=task.type,
         payload=payload,
@@ -56,7 +60,7 @@ def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInf
         retry=options.max_retries,
         timeout=timeout,
         deadline=int(options.deadline.timestamp()) if options.deadline else 0,
-        unique_key=lock,
+        unique_key="" if unique and unique.until == "expired" else lock,
         retention=whole_seconds(options.retention) if options.retention else 0,
         group_key=options.group or "",
         headers=options.headers or None,
@@ -69,7 +73,7 @@ def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInf
         due,
         options.group or "",
         lock,
-        _lock_seconds(options.unique, due, now) if options.unique else 0,
+        _lock_terms(unique, due, now) if unique else "",
         once,
     )
     info = TaskInfo(
@@ -99,6 +103,6 @@ def _due(options: TaskOptions, now: float) -> float | None:
     return round(due, 6) if due > now else None
 
 
-def _lock_seconds(unique: timedelta, due: float | None, now: float) -> int:
+def _lock_terms(unique: Unique, due: float | None, now: float) -> str:
     until_due = timedelta(seconds=due - now) if due else timedelta(0)
-    return whole_seconds(until_due + unique)
+    return lock_terms(whole_seconds(until_due + unique.ttl), unique.until, unique.on_conflict)

@@ -14,7 +14,10 @@ from taskflow.cron import Missed, Spec, parsed
 from taskflow.durations import format_duration
 from taskflow.errors import InvalidOption
 from taskflow.task import EnqueueOptions, Task, TaskOptions, check_task_type
+from taskflow.unique import Unique
+from taskflow.wire.keys import queue_keys
 from taskflow.wire.payload import encode_payload
+from taskflow.wire.unique import lock_key
 
 MAX_ID_BYTES = 128
 MAX_CATCH_UP = 10_000
@@ -51,7 +54,7 @@ class ScheduleEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_retries: int = 25
     timeout: timedelta | None = None
     retention: timedelta = timedelta(0)
-    unique: timedelta | None = None
+    unique: timedelta | Unique | None = None
     headers: dict[str, str] = field(default_factory=dict)
     missed: Missed = "skip"
     catch_up: int = 100
@@ -65,6 +68,8 @@ class ScheduleEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
         check_task_type(self.type)
         self.rule()
         self.options()
+        if isinstance(self.unique, Unique):
+            lock_key(queue_keys(self.queue), self.type, self.payload or None, self.unique)
         if self.missed not in get_args(Missed):
             raise InvalidOption("missed", f"must be one of {', '.join(get_args(Missed))}, not {self.missed!r}")
         if not 1 <= self.catch_up <= MAX_CATCH_UP:
@@ -140,7 +145,8 @@ class ScheduleEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def asynq_options(self) -> list[str]:
         """Return the options in the words that asynq's tools parse."""
         words = [f"Queue({json.dumps(self.queue, ensure_ascii=False)})", f"MaxRetry({self.max_retries})"]
-        spans = {"Timeout": self.timeout, "Retention": self.retention, "Unique": self.unique}
+        unique = self.unique.ttl if isinstance(self.unique, Unique) else self.unique
+        spans = {"Timeout": self.timeout, "Retention": self.retention, "Unique": unique}
         return words + [f"{name}({format_duration(span)})" for name, span in spans.items() if span]
 
 

@@ -297,6 +297,7 @@ def show_next(
 
 
 def _as_json(info: ScheduleInfo) -> dict[str, object]:
+    from taskflow.application.unique import shown
     from taskflow.cli.output import readable
     from taskflow.durations import format_duration
 
@@ -319,7 +320,7 @@ def _as_json(info: ScheduleInfo) -> dict[str, object]:
         "max_retries": entry.max_retries,
         "timeout": entry.timeout and format_duration(entry.timeout),
         "retention": format_duration(entry.retention),
-        "unique": entry.unique and format_duration(entry.unique),
+        "unique": shown(entry.unique),
         "metadata": entry.headers,
         "missed": entry.missed,
         "catch_up": entry.catch_up,

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from taskflow.checks import MAX_SPAN
 from taskflow.errors import ConfigError
-from taskflow.task import MAX_SPAN
 from taskflow.worker.callbacks import is_blocking
 
 BackoffFunction = Callable[[int, BaseException], timedelta]

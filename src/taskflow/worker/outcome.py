@@ -9,6 +9,7 @@ from enum import Enum, auto
 from taskflow import errors
 from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Requeue, Retry, attempt_now
 from taskflow.broker.steering import CANCELLED
+from taskflow.checks import MAX_SPAN
 from taskflow.errors import (
     AttemptCancelled,
     AttemptError,
@@ -18,7 +19,6 @@ from taskflow.errors import (
     SkipRetry,
     WorkerDied,
 )
-from taskflow.task import MAX_SPAN
 from taskflow.wire.message import TaskMessage
 from taskflow.worker.retry_policy import ASYNQ, RetryPolicy
 

@@ -1,4 +1,6 @@
 -- dequeue.lua: lease pending tasks to a worker, the oldest first; ids without a hash (of the right kind) are dropped.
+--   A unique lock that lasts until its task is started ends here.
+--   include unlock
 --   flags allow-oom: with memory full, queues must still drain
 --   KEYS  1 pending   2 active   3 lease   4 paused
 --   ARGV  1 task key prefix   2 lease expiry (Unix s)   3 how many   4 owner   5 now (Unix ns; '' = by the server's clock)
@@ -21,10 +23,14 @@ end
 local found, active, leases = {}, {}, {}
 for _, id in ipairs(ids) do
   local key = ARGV[1] .. id
-  local fields = redis.pcall('HMGET', key, 'msg', 'stop')
+  local fields = redis.pcall('HMGET', key, 'msg', 'stop', 'lock_until')
   if fields[1] then
     redis.call('HSET', key, 'state', 'active', 'owner', ARGV[4], 'started_at', now)
     redis.call('HDEL', key, 'pending_since', 'cancelled')
+    if fields[3] then
+      unlock(redis.call('HGET', key, 'unique_key'), id)
+      redis.call('HDEL', key, 'unique_key', 'lock_until')
+    end
     found[#found + 1] = id
     found[#found + 1] = fields[1]
     found[#found + 1] = fields[2] and '1' or ''

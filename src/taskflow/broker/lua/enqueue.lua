@@ -1,56 +1,91 @@
 -- enqueue.lua: store new tasks, each pending, scheduled (a due time wins over a group) or in its group.
+--   include detach, displace, hold, known
 --   KEYS  1 pending   2 scheduled   3 groups   4 due
---   ARGV  1 task key prefix   2 group key prefix   3 now (Unix ns)   4 now (Unix s)   5 channel for a nearer due time   6 queue
---         7 TTL of marks (s)   then per task: id, message, due (Unix s, '' = now), group ('' = none), lock key ('' = none),
---         lock TTL (s), key of a mark that lets it be stored once ('' = none)
---   ->    per task: 1 stored, 0 the id exists, 2 it exists with this very message (a repeat), 3 the mark is there,
---         or the id of the task that holds the lock
+--   ARGV  1 key prefix of the queue   2 channel prefix for ends   3 now (Unix ns)   4 now (Unix s)
+--         5 channel for a nearer due time   6 queue   7 TTL of marks (s)
+--         then per task: id, message, due (Unix s, '' = now), group ('' = none), lock key ('' = none), terms of the lock
+--         (see the part `hold`), key of a mark that lets it be stored once ('' = none)
+--   ->    per task: 1 stored, 0 the id exists, 2 it exists with this very message (a repeat), 3 the mark is there;
+--         if another task holds the lock: its id, or by what is to be done then
+--           return:  {0, its id, what the part `known` says of it, nil if it is gone}
+--           replace: {1, its id}: stored in its place; {0, its id, the state that keeps it there, '' if it is gone}
 -- Fails here, with nothing written, if a key of the queue holds another kind of value.
 redis.call('LLEN', KEYS[1])
 redis.call('ZCARD', KEYS[2])
 redis.call('SCARD', KEYS[3])
 redis.call('ZCARD', KEYS[4])
 
+local queue, tasks = ARGV[1], ARGV[1] .. 't:'
 local stored, pending = {}, {}
 local nearest = false
+
+-- What becomes of a task whose lock is held: 1 if it is to be stored nevertheless. `old` is the message of its id, if there is one.
+local function clash(id, message, old, lock, holder, terms)
+  local ending, choice = string.match(terms, ':(%a+):(%a+)$')
+  if old and (holder ~= id or not choice or choice == 'refuse') then
+    return old == message and 2 or 0
+  elseif type(holder) ~= 'string' then
+    return '' -- a key of another kind counts as held
+  elseif holder == id and not old and ending ~= 'expired' then
+    return 1 -- a task of this id has left it behind
+  elseif choice == 'return' then
+    return { 0, holder, known(queue, KEYS[4], holder) }
+  elseif choice ~= 'replace' then
+    return holder
+  end
+  local state = displace(queue, KEYS[4], lock, holder, ARGV[2])
+  if state then
+    return old == message and 2 or { 0, holder, state }
+  end
+  for i, other in ipairs(pending) do
+    if other == holder then
+      table.remove(pending, i) -- it came with this very call
+      break
+    end
+  end
+  return { 1, holder }
+end
+
 for i = 8, #ARGV, 7 do
   local id, message, due, group, lock, mark = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6]
-  local key = ARGV[1] .. id
+  local key = tasks .. id
   -- pcall: a key of another kind counts as taken, and the other tasks are stored nevertheless
-  local known = redis.pcall('HGET', key, 'msg')
+  local old = redis.pcall('HGET', key, 'msg')
   local holder = lock ~= '' and redis.pcall('GET', lock)
   local result = 1
   if mark ~= '' and redis.call('EXISTS', mark) == 1 then
     result = 3
-  elseif known then
-    result = known == message and 2 or 0
-  elseif holder and holder ~= id then
-    result = type(holder) == 'string' and holder or ''
-  elseif due ~= '' then
-    redis.call('HSET', key, 'msg', message, 'state', 'scheduled')
-    local second = math.ceil(tonumber(due))
-    redis.call('ZADD', KEYS[2], second, id)
-    if second ~= tonumber(due) then
-      redis.call('ZADD', KEYS[4], due, id)
-    end
-    nearest = nearest or redis.call('ZRANGE', KEYS[2], 0, 0)[1] == id or redis.call('ZRANGE', KEYS[4], 0, 0)[1] == id
-    if group ~= '' then
-      redis.call('HSET', key, 'group', group)
-    end
-  elseif group ~= '' then
-    redis.call('HSET', key, 'msg', message, 'state', 'aggregating', 'group', group)
-    redis.call('ZADD', ARGV[2] .. group, ARGV[4], id)
-    redis.call('SADD', KEYS[3], group)
-  else
-    redis.call('HSET', key, 'msg', message, 'state', 'pending', 'pending_since', ARGV[3])
-    pending[#pending + 1] = id
+  elseif holder then
+    result = clash(id, message, old, lock, holder, ARGV[i + 5])
+  elseif old then
+    result = old == message and 2 or 0
   end
-  if lock ~= '' and result == 1 then
-    redis.call('SET', lock, id, 'EX', ARGV[i + 5])
-    redis.call('HSET', key, 'unique_key', lock)
-  end
-  if mark ~= '' and result == 1 then
-    redis.call('SET', mark, id, 'EX', ARGV[7])
+  if result == 1 or (type(result) == 'table' and result[1] == 1) then
+    if due ~= '' then
+      redis.call('HSET', key, 'msg', message, 'state', 'scheduled')
+      local second = math.ceil(tonumber(due))
+      redis.call('ZADD', KEYS[2], second, id)
+      if second ~= tonumber(due) then
+        redis.call('ZADD', KEYS[4], due, id)
+      end
+      nearest = nearest or redis.call('ZRANGE', KEYS[2], 0, 0)[1] == id or redis.call('ZRANGE', KEYS[4], 0, 0)[1] == id
+      if group ~= '' then
+        redis.call('HSET', key, 'group', group)
+      end
+    elseif group ~= '' then
+      redis.call('HSET', key, 'msg', message, 'state', 'aggregating', 'group', group)
+      redis.call('ZADD', queue .. 'g:' .. group, ARGV[4], id)
+      redis.call('SADD', KEYS[3], group)
+    else
+      redis.call('HSET', key, 'msg', message, 'state', 'pending', 'pending_since', ARGV[3])
+      pending[#pending + 1] = id
+    end
+    if lock ~= '' then
+      hold(key, id, lock, ARGV[i + 5])
+    end
+    if mark ~= '' then
+      redis.call('SET', mark, id, 'EX', ARGV[7])
+    end
   end
   stored[#stored + 1] = result
 end
