@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from interop.asynq_cli import AsynqCli
-from interop.go_peer import GoPeer
+from interop.go_peer import Console, GoPeer
 from interop.go_programs import GoPrograms
 from interop.scene import Scene, a_system_at_work
 from support.invariants import violations
@@ -33,10 +33,22 @@ def peer_program(go_programs: GoPrograms) -> Path:
     return go_programs.build("peer")
 
 
+@pytest.fixture(scope="session")
+def consoles() -> Iterator[dict[str, Console]]:
+    """Asynq's inspector and client on each server that was asked for."""
+    running: dict[str, Console] = {}
+    yield running
+    for console in running.values():
+        console.close()
+
+
 @pytest.fixture
-async def go(peer_program: Path, redis_url: str) -> AsyncIterator[GoPeer]:
+async def go(peer_program: Path, redis_url: str, consoles: dict[str, Console]) -> AsyncIterator[GoPeer]:
     """The Go peer on the test's server."""
-    peer = GoPeer(peer_program, redis_url)
+    if redis_url not in consoles:
+        consoles[redis_url] = Console(peer_program, redis_url)
+    peer = GoPeer(peer_program, redis_url, consoles[redis_url])
+    await peer.ask("new_client")
     yield peer
     await peer.close()
 

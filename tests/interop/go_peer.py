@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import subprocess
+import threading
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +42,40 @@ def base64_text(data: bytes) -> str:
 def go_url(url: str) -> str:
     """The same server as asynq spells it: `unix:///path?db=0` is `redis-socket:///path?db=0` there."""
     return url.replace("unix://", "redis-socket://", 1)
+
+
+class Console:
+    """asynq's inspector and client (the verb `inspect`), one process for all tests of a test process.
+
+    It hangs on nobody's event loop: a thread waits for each answer.
+    """
+
+    def __init__(self, program: Path, url: str) -> None:
+        command = (str(program), "inspect", "--redis", go_url(url))
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._turn = threading.Lock()
+
+    async def ask(self, question: Reply) -> Reply:
+        """Send a line and return the answer."""
+        return await asyncio.to_thread(self._ask, json.dumps(question).encode() + b"\n")
+
+    def _ask(self, line: bytes) -> Reply:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        with self._turn:  # until it has answered, even if nobody waits for it any more
+            stdin.write(line)
+            stdin.flush()
+            answer = stdout.readline()
+        assert answer, f"the peer ended without an answer to {line!r}"
+        found: Reply = json.loads(answer)
+        return found
+
+    def close(self) -> None:
+        """Close its input, which ends it."""
+        with self._process:  # closes both pipes and waits
+            assert self._process.stdin is not None
+            self._process.stdin.close()
 
 
 class Answering:
@@ -121,26 +157,29 @@ async def _ended(process: Process) -> None:
 class GoPeer:
     """The peer on one Redis server."""
 
-    def __init__(self, program: Path, url: str) -> None:
+    def __init__(self, program: Path, url: str, console: Console) -> None:
         self._program = program
         self._url = url
-        self._answering: dict[str, Answering] = {}
+        self._console = console
+        self._scheduler: Answering | None = None
         self._servers: list[GoServer] = []
 
     async def enqueue(self, task_type: str, payload: bytes | None = None, **options: Any) -> Reply:
-        """Enqueue with asynq's client; return its answer."""
-        task = {"type": task_type, "payload": None if payload is None else base64_text(payload), **options}
-        return await (await self._verb("enqueue")).ask(task)
+        """Enqueue with asynq's client; return its answer: what was stored, or an `error`."""
+        answer = await self.ask("enqueue", task=_task(task_type, payload, options))
+        stored: Reply = answer["value"] if answer["ok"] else {"error": answer["error"]}
+        return stored
 
     async def schedule(self, spec: str, task_type: str, payload: bytes | None = None, **options: Any) -> str:
         """Register an entry with a running asynq scheduler; return the entry's id."""
-        task = {"type": task_type, "payload": None if payload is None else base64_text(payload), **options}
-        answer = await (await self._verb("schedule")).ask({"spec": spec, **task})
+        if self._scheduler is None:
+            self._scheduler = Answering(await self._start("schedule"))
+        answer = await self._scheduler.ask({"spec": spec, **_task(task_type, payload, options)})
         return str(answer["id"])
 
     async def ask(self, op: str, **fields: Any) -> Reply:
         """Ask asynq's inspector; return its answer, also if that is an error."""
-        return await (await self._verb("inspect")).ask({"op": op, **fields})
+        return await self._console.ask({"op": op, **fields})
 
     async def inspect(self, op: str, **fields: Any) -> Any:
         """Ask asynq's inspector; return the value of its answer."""
@@ -186,16 +225,15 @@ class GoPeer:
 
     async def close(self) -> None:
         """End all its processes."""
-        for verb in self._answering.values():
-            await verb.close()
+        if self._scheduler is not None:
+            await self._scheduler.close()
         for server in self._servers:
             await server.kill()
-
-    async def _verb(self, name: str) -> Answering:
-        if name not in self._answering:
-            self._answering[name] = Answering(await self._start(name))
-        return self._answering[name]
 
     async def _start(self, verb: str, *flags: str) -> Process:
         command = (str(self._program), verb, "--redis", go_url(self._url), *flags)
         return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES)
+
+
+def _task(task_type: str, payload: bytes | None, options: Reply) -> Reply:
+    return {"type": task_type, "payload": None if payload is None else base64_text(payload), **options}

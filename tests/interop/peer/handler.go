@@ -30,8 +30,17 @@ var behaviours = []behaviour{
 	{"revoke", func(_ context.Context, t *asynq.Task) error {
 		return fmt.Errorf("%s: %w", t.Payload(), asynq.RevokeTask)
 	}},
+	{"excuse", func(_ context.Context, t *asynq.Task) error { return excused(t.Payload()) }},
+	{"panic", func(_ context.Context, t *asynq.Task) error { panic(string(t.Payload())) }},
 	{"sleep", sleep},
 }
+
+// excused is an error that is no failure: the task is tried again and keeps its retries.
+type excused string
+
+func (e excused) Error() string { return string(e) }
+
+func isFailure(err error) bool { return !errors.As(err, new(excused)) }
 
 // sleep waits the milliseconds written in the payload, or until the task's context ends (deadline, cancel, shutdown).
 func sleep(ctx context.Context, t *asynq.Task) error {

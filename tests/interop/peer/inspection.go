@@ -20,6 +20,7 @@ type question struct {
 	Days    int    `json:"days"`
 	Force   bool   `json:"force"`
 	Payload []byte `json:"payload"`
+	Task    *task  `json:"task"` // to enqueue
 }
 
 // answered and failed are the two forms of a reply.
@@ -90,12 +91,21 @@ func inspect(args []string) error {
 	if err != nil {
 		return err
 	}
-	inspector := asynq.NewInspector(conn)
+	inspector, client := asynq.NewInspector(conn), asynq.NewClient(conn)
 	defer quietly(inspector)
+	defer func() { quietly(client) }()
 	return answer(func(line []byte) any {
 		var q question
 		if err := decode(line, &q); err != nil {
 			return failed{Error: err.Error()}
+		}
+		switch q.Op {
+		case "enqueue":
+			return put(client, q.Task)
+		case "new_client": // asynq's remembers which queues it has listed, also after somebody has emptied the database
+			quietly(client)
+			client = asynq.NewClient(conn)
+			return answered{OK: true}
 		}
 		op, ok := ops[q.Op]
 		if !ok {
@@ -107,6 +117,19 @@ func inspect(args []string) error {
 		}
 		return answered{OK: true, Value: value}
 	})
+}
+
+// put answers the op "enqueue".
+func put(client *asynq.Client, t *task) any {
+	if t == nil {
+		return failed{Error: "no task to enqueue"}
+	}
+	switch result := t.enqueue(client).(type) {
+	case refused:
+		return failed{Error: result.Error}
+	default:
+		return answered{OK: true, Value: result}
+	}
 }
 
 type lister func(i *asynq.Inspector, queue string, opts ...asynq.ListOption) ([]*asynq.TaskInfo, error)

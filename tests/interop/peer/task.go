@@ -86,15 +86,20 @@ func enqueue(args []string) error {
 		if err := decode(line, &t); err != nil {
 			return refused{err.Error()}
 		}
-		info, err := client.Enqueue(asynq.NewTaskWithHeaders(t.Type, t.Payload, t.Headers), t.options()...)
-		switch {
-		case errors.Is(err, asynq.ErrDuplicateTask):
-			return refused{"duplicate"}
-		case errors.Is(err, asynq.ErrTaskIDConflict):
-			return refused{"conflict"}
-		case err != nil:
-			return refused{err.Error()}
-		}
-		return stored{info.ID, info.Queue, info.State.String()}
+		return t.enqueue(client)
 	})
+}
+
+// enqueue returns what the client answers: stored or refused.
+func (t *task) enqueue(client *asynq.Client) any {
+	info, err := client.Enqueue(asynq.NewTaskWithHeaders(t.Type, t.Payload, t.Headers), t.options()...)
+	switch {
+	case errors.Is(err, asynq.ErrDuplicateTask):
+		return refused{"duplicate"}
+	case errors.Is(err, asynq.ErrTaskIDConflict):
+		return refused{"conflict"}
+	case err != nil:
+		return refused{err.Error()}
+	}
+	return stored{info.ID, info.Queue, info.State.String()}
 }

@@ -73,7 +73,7 @@ func work(args []string) error {
 	if err != nil {
 		return err
 	}
-	config.Queues, config.LogLevel = queues, level
+	config.Queues, config.LogLevel, config.IsFailure = queues, level, isFailure
 	if delay >= 0 {
 		config.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return delay }
 	}
