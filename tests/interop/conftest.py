@@ -1,20 +1,26 @@
-"""Fixtures of the tests with Go: the programs, built once a run, and what drives them."""
+"""Fixtures of the tests with Go: the programs, built once a run, and what drives them; and the table of what they show."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
+from interop import features
 from interop.asynq_cli import AsynqCli
+from interop.features import MARK, Direction
 from interop.go_peer import Console, GoPeer
 from interop.go_programs import GoPrograms
+from interop.runners import GoWorkers, PythonWorkers, Workers
 from interop.scene import Scene, a_system_at_work
+from interop.sides import GoSide, PythonSide, Side
+from interop.stage import Stage
 from support.invariants import violations
-from taskflow import TaskFlow
+from support.store import Store
+from taskflow import Client, Inspector, ScheduleStore, TaskFlow
 from taskflow.worker import fetcher
 
 if TYPE_CHECKING:
@@ -54,6 +60,7 @@ async def go(peer_program: Path, redis_url: str, consoles: dict[str, Console]) -
 
 
 @pytest.fixture
+<<<<<<< HEAD
 def asynq(go_programs: GoPrograms, redis_url: str, tmp_path: Path) -> AsynqCli:
     """Asynq's command line tool on the test's server."""
     return AsynqCli(go_programs.build("tools/asynq", "github.com/hibiken/asynq/tools/asynq"), redis_url, tmp_path)
@@ -80,3 +87,71 @@ def consistent(raw: redis.Redis) -> Iterator[None]:
     found = [f"{queue}: {violation}" for queue in queues for violation in violations(raw, queue)]
     left = ("and pending_since is", "the lock", "has the exact due time")
     assert not [violation for violation in found if not any(text in violation for text in left)]
+=======
+def stage_for(
+    go: GoPeer, client: Client, inspector: Inspector, start_worker: StartWorker, store: Store
+) -> Callable[[Direction], Stage]:
+    """A function that sets the stage for a direction."""
+    sides: dict[str, Side] = {"go": GoSide(go), "python": PythonSide(client, inspector, ScheduleStore(client.broker))}
+    workers: dict[str, Workers] = {"go": GoWorkers(go), "python": PythonWorkers(start_worker)}
+    return lambda direction: Stage(direction, sides, workers, store)
+
+
+@pytest.fixture
+def both(stage_for: Callable[[Direction], Stage]) -> Stage:
+    """What both inspectors say, where it does not matter who acts."""
+    return stage_for(Direction.PYTHON_GO)
+
+
+# -- the table in docs/wire-format.md ---------------------------------------------------------------------------------
+
+_WRITE = "--write-table"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make interop ARGS=--write-table` write the table."""
+    parser.addoption(_WRITE, action="store_true", help="write the table of docs/wire-format.md from this run's results")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the mark of the table's rows; gather results if they are wanted."""
+    config.addinivalue_line(
+        "markers", f"{MARK}(key, direction): the row and the column of the table in docs/wire-format.md"
+    )
+    if config.getoption(_WRITE, default=False) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Results())
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Send a test's places in the table along with its result, over the border of a process too."""
+    for mark in item.iter_markers(MARK):
+        (area, name), direction = mark.args
+        item.user_properties.append((MARK, [area, name, str(direction)]))
+
+
+class _Results:
+    """Whether all tests of a place in the table have passed."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[tuple[features.Key, Direction], bool] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call" and report.outcome == "passed":
+            return
+        for name, value in report.user_properties:
+            if name == MARK and isinstance(value, list):
+                area, feature, direction = value
+                place = ((area, feature), Direction(direction))
+                self._outcomes[place] = report.outcome == "passed" and self._outcomes.get(place, True)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        features.load()
+        missing = features.places() - self._outcomes.keys()
+        if missing:
+            terminalreporter.write_line(
+                f"{_WRITE}: the table needs a whole run; {len(missing)} places were not tested", red=True
+            )
+            return
+        features.write(self._outcomes)
+        terminalreporter.write_line(f"{_WRITE}: written to {features.PAGE}")
+>>>>>>> f9c78dd (Show feature by feature what works between asynq and TaskFlow: a conformance suite and its table)

@@ -22,7 +22,7 @@ from taskflow.wire.keys import CANCEL_CHANNEL
 
 TIMEOUT = 15.0
 """How long (s) an answer, an event or the end of a process may take."""
-_LINE_BYTES = 2**20
+_LINE_BYTES = 2**22
 _FAST = (
     "--task-check-interval=20ms",
     "--delayed-check-interval=50ms",

@@ -77,7 +77,8 @@ type event struct {
 	Headers  map[string]string `json:"headers"`
 	Retried  int               `json:"retried"`
 	MaxRetry int               `json:"max_retry"`
-	Error    *string           `json:"error"` // null at start and after a success
+	Deadline float64           `json:"deadline"` // Unix seconds
+	Error    *string           `json:"error"`    // null at start and after a success
 }
 
 // reporter runs tasks, writes their events, and closes done when the last wanted one has ended.
@@ -100,9 +101,10 @@ func (r *reporter) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	queue, _ := asynq.GetQueueName(ctx)
 	retried, _ := asynq.GetRetryCount(ctx)
 	maxRetry, _ := asynq.GetMaxRetry(ctx)
+	deadline, _ := ctx.Deadline()
 	e := event{
 		Event: "start", ID: id, Type: t.Type(), Queue: queue, Payload: present(t.Payload()), Headers: named(t.Headers()),
-		Retried: retried, MaxRetry: maxRetry,
+		Retried: retried, MaxRetry: maxRetry, Deadline: float64(deadline.UnixMilli()) / 1000,
 	}
 	if err := r.out.write(e); err != nil {
 		return fmt.Errorf("cannot report the start: %w", err)

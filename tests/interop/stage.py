@@ -1,0 +1,148 @@
+"""Stage: a store that both sides look at, one of which makes what the other acts on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from interop.features import Direction
+from interop.go_peer import TIMEOUT, Reply
+from interop.runners import Runner, Workers
+from interop.sides import DEFAULT, Refused, Side, refusal
+from support.store import Store
+from support.waiting import wait_until
+from taskflow import TaskState
+
+NEWEST_FIRST = ("archived", "completed")
+_STATES = [state.value for state in TaskState if state is not TaskState.AGGREGATING]
+_LATENCY_SLACK = 5.0
+"""How far (s) the two may be apart on the age of the oldest pending task: they are asked one after the other."""
+FOREVER = b"600000"
+"""The payload of a task that sleeps until it is stopped."""
+_WAITING: dict[str, Reply] = {
+    "pending": {},
+    "scheduled": {"process_in": 3600},
+    "aggregating": {"group": "g"},
+}
+"""Options that let an enqueued task come to rest in a state."""
+_RUN: dict[str, tuple[str, bytes, Reply]] = {
+    "completed": ("echo", b"result", {"retention": 3600}),
+    "archived": ("skip", b"bad address", {}),
+    "retry": ("fail", b"not yet", {}),
+    "active": ("sleep", FOREVER, {}),
+}
+"""Type, payload and options of a task that a worker brings into a state."""
+
+
+class Stage:
+    """What a case of the conformance suite works with.
+
+    Attributes:
+        maker: The side that makes things.
+        actor: The side that acts on them.
+        store: The queue `default`, key by key.
+
+    """
+
+    def __init__(
+        self,
+        direction: Direction,
+        sides: Mapping[str, Side],
+        workers: Mapping[str, Workers],
+        store: Store,
+    ) -> None:
+        maker, actor = direction.value.split("-")
+        self.maker, self.actor = sides[maker], sides[actor]
+        self._sides = sides
+        self._workers = workers
+        self.store = store
+
+    async def works(self, side: Side, **options: Any) -> Runner:
+        """Start a worker of a side; see `Workers.start`."""
+        return await self._workers[side.name].start(**options)
+
+    async def made(self, state: str, task_id: str = "a", *, queue: str = DEFAULT, **options: Any) -> Reply:
+        """Let the maker's client and worker bring a task into a state; return what both say of it.
+
+        The worker of an active task stays, with its only slot taken.
+        """
+        if state in _WAITING:
+            await self.maker.enqueue("anything", b"x", task_id=task_id, queue=queue, **_WAITING[state], **options)
+            return await self.reach(state, task_id, queue)
+        task_type, payload, wanted = _RUN[state]
+        await self.maker.enqueue(task_type, payload, task_id=task_id, queue=queue, **wanted, **options)
+        runner = await self.works(self.maker, queues={queue: 1}, concurrency=1)
+        task = await self.reach(state, task_id, queue)
+        if state != "active":
+            await runner.stop()
+        return task
+
+    async def go_cancels(self, task_id: str) -> None:
+        """Let asynq's inspector stop a running task."""
+        await self._sides["go"].cancel(task_id)
+
+    def make_due(self, state: str, task_id: str) -> None:
+        """Do what waiting would do to a scheduled task or one in retry."""
+        client = self.store.client
+        assert client.zadd(self.store.key(state), {task_id: int(time.time()) - 1}, xx=True, ch=True) == 1
+        client.zrem(f"taskflow:{{{self.store.queue}}}:due", task_id)
+
+    # -- what both say ------------------------------------------------------------------------------------------------
+
+    async def task(self, task_id: str = "a", queue: str = DEFAULT) -> Reply:
+        """Return what both inspectors say of a task; they must agree."""
+        theirs, ours = await self._sides["go"].task(task_id, queue), await self._sides["python"].task(task_id, queue)
+        assert ours == theirs
+        return theirs
+
+    async def reach(self, state: str, task_id: str = "a", queue: str = DEFAULT) -> Reply:
+        """Wait until a task is in a state; return what both say of it then."""
+        go = self._sides["go"]
+
+        async def reached() -> bool:
+            try:
+                return bool((await go.task(task_id, queue))["state"] == state)
+            except Refused:
+                return False
+
+        await wait_until(reached, TIMEOUT)
+        return await self.task(task_id, queue)
+
+    async def gone(self, task_id: str = "a", queue: str = DEFAULT) -> None:
+        """Wait until neither knows a task any more."""
+        go = self._sides["go"]
+
+        async def missing() -> bool:
+            try:
+                await go.task(task_id, queue)
+            except Refused as refused:
+                return refused.word == "task not found"
+            return False
+
+        await wait_until(missing, TIMEOUT)
+        for side in self._sides.values():
+            assert await refusal(side.task(task_id, queue)) == "task not found"
+
+    async def no_locks(self, queue: str = DEFAULT) -> None:
+        """Wait until no unique lock of a queue is held."""
+        store = Store(self.store.client, queue)
+        await wait_until(lambda: not store.client.keys(store.key("unique:*")))
+
+    async def agree(self, queue: str = DEFAULT) -> Reply:
+        """Let both inspectors list everything a queue holds: they must agree, field by field. Return the queue's numbers."""
+        go, python = self._sides["go"], self._sides["python"]
+        assert await python.queues() == await go.queues()
+        for state in _STATES:
+            theirs, ours = await go.list(state, queue), await python.list(state, queue)
+            assert (ours[::-1] if state in NEWEST_FIRST else ours) == theirs
+        groups = await go.groups(queue)
+        assert await python.groups(queue) == groups
+        for group in groups:
+            name = group["group"]
+            theirs = await go.list("aggregating", queue, group=name)
+            assert await python.list("aggregating", queue, group=name) == theirs
+        theirs, ours = await go.queue_info(queue), await python.queue_info(queue)
+        assert abs(theirs.pop("latency") - ours.pop("latency")) < _LATENCY_SLACK
+        assert ours == theirs
+        return theirs
