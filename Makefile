@@ -31,7 +31,7 @@ check: $(INSTALLED) ## everything CI checks: lint, format, types, floors, tests
 bench: $(INSTALLED) ## measure throughput and latency, beside Go asynq where Go is present
 	@$(BIN)/python -m bench $(ARGS)
 
-interop: $(INSTALLED) ## the tests with Go asynq, in both directions, and with its tools
+interop: $(INSTALLED) ## the tests with Go asynq and its own tools; ARGS=--write-table writes the table in docs/wire-format.md
 	@$(BIN)/python -m pytest tests/interop $(ARGS)
 
 # The first interpreter that runs, is new enough and can make environments. (A version manager may put names on PATH that do not run.)

@@ -60,7 +60,6 @@ async def go(peer_program: Path, redis_url: str, consoles: dict[str, Console]) -
 
 
 @pytest.fixture
-<<<<<<< HEAD
 def asynq(go_programs: GoPrograms, redis_url: str, tmp_path: Path) -> AsynqCli:
     """Asynq's command line tool on the test's server."""
     return AsynqCli(go_programs.build("tools/asynq", "github.com/hibiken/asynq/tools/asynq"), redis_url, tmp_path)
@@ -87,7 +86,9 @@ def consistent(raw: redis.Redis) -> Iterator[None]:
     found = [f"{queue}: {violation}" for queue in queues for violation in violations(raw, queue)]
     left = ("and pending_since is", "the lock", "has the exact due time")
     assert not [violation for violation in found if not any(text in violation for text in left)]
-=======
+
+
+@pytest.fixture
 def stage_for(
     go: GoPeer, client: Client, inspector: Inspector, start_worker: StartWorker, store: Store
 ) -> Callable[[Direction], Stage]:
@@ -154,4 +155,3 @@ class _Results:
             return
         features.write(self._outcomes)
         terminalreporter.write_line(f"{_WRITE}: written to {features.PAGE}")
->>>>>>> f9c78dd (Show feature by feature what works between asynq and TaskFlow: a conformance suite and its table)

@@ -118,6 +118,10 @@ class PythonWorkers(Workers):
         return PythonRunner(worker, seen)
 
 
+class _Excused(Exception):
+    """An error that is no failure."""
+
+
 def _handlers(seen: list[Reply], retry_delay: float) -> Registry:
     """What the Go peer's handlers do."""
 
@@ -125,7 +129,11 @@ def _handlers(seen: list[Reply], retry_delay: float) -> Registry:
         seen.append(_as_seen(context))
         return await call_next(context)
 
-    app = TaskFlow(middleware=[note])
+    app = TaskFlow(
+        middleware=[note],
+        backoff=timedelta(seconds=retry_delay),
+        is_failure=lambda error: not isinstance(error, _Excused),
+    )
 
     @app.task("*")
     async def succeed(payload: bytes) -> None:
@@ -138,6 +146,10 @@ def _handlers(seen: list[Reply], retry_delay: float) -> Registry:
     @app.task("fail*")
     async def fail(payload: bytes) -> None:
         raise Retry(timedelta(seconds=retry_delay), payload.decode())
+
+    @app.task("excuse*")
+    async def excuse(payload: bytes) -> None:
+        raise _Excused(payload.decode())
 
     @app.task("panic*")
     async def panic(payload: bytes) -> None:

@@ -75,6 +75,19 @@ async def panic(at: Stage) -> None:
     await ended(at, processed=1, failed=1)
 
 
+@case(AREA, "an error that is no failure: tried again, nothing counted")
+async def excused(at: Stage) -> None:
+    await at.maker.enqueue("excuse", b"busy, come back", task_id="a", max_retry=1)
+    runner = await at.works(at.actor)
+    for attempt in (1, 2):
+        assert (await runner.started("a", count=attempt))["retried"] == 0
+        task = await at.reach("retry")
+        assert task["retried"] == 0
+        assert "busy, come back" in task["last_err"]
+        at.make_due("retry", "a")
+    await ended(at, processed=0, failed=0)
+
+
 @case(AREA, "no retries left: archived")
 async def exhausted(at: Stage) -> None:
     await at.maker.enqueue("fail", b"still not", task_id="a", max_retry=2)
@@ -114,9 +127,7 @@ async def timed_out(at: Stage) -> None:
 @case(AREA, "deadline: a failed attempt, and again one without running it")
 async def past_its_deadline(at: Stage) -> None:
     await at.maker.enqueue("sleep", FOREVER, task_id="a", deadline=int(time.time()) + 1, max_retry=1)
-    await at.works(at.actor)
-    assert (await at.reach("retry"))["retried"] == 1
-    at.make_due("retry", "a")
+    await at.works(at.actor, retry_delay=0)
     assert (await at.reach("archived"))["retried"] == 1
     await ended(at, processed=2, failed=2)
 
