@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from taskflow.unique import Unique
     from taskflow.worker.backoff import exponential
     from taskflow.worker.context import TaskContext, current_context
+    from taskflow.worker.dependencies import Depends
     from taskflow.worker.options import WorkerOptions
     from taskflow.worker.registry import Registry
     from taskflow.worker.retry_policy import RetryPolicy
@@ -49,6 +50,7 @@ _HOMES = {
     "Broker": "taskflow.broker.queue",
     "BrokerUnavailable": "taskflow.errors",
     "Client": "taskflow.client",
+    "Depends": "taskflow.worker.dependencies",
     "DuplicateTask": "taskflow.errors",
     "GroupInfo": "taskflow.task",
     "Inspector": "taskflow.broker.inspector",
@@ -108,6 +110,7 @@ __all__ = [
     "Broker",
     "BrokerUnavailable",
     "Client",
+    "Depends",
     "DuplicateTask",
     "GroupInfo",
     "Inspector",

@@ -17,6 +17,7 @@ from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions
 from taskflow.worker.aggregates import AggregateFunction
 from taskflow.worker.backoff import Backoff
 from taskflow.worker.context import TaskContext
+from taskflow.worker.dependencies import Provide
 from taskflow.worker.handler import Executor, Handler
 from taskflow.worker.lifespan import LifespanFunction
 from taskflow.worker.options import WorkerOptions
@@ -307,6 +308,15 @@ class TaskFlow:
         """
         self.registry.lifespans.add(function, self)
         return function
+
+    @property
+    def dependency_overrides(self) -> dict[Provide, Provide]:
+        """What provides a dependency instead of the function that handlers name: for tests.
+
+        `app.dependency_overrides[database] = fake_database`; it counts for workers that start after, and has the scope of
+        what it stands for. `clear()` ends it.
+        """
+        return self.registry.dependency_overrides
 
     def schedule(
         self,

@@ -30,7 +30,7 @@ TaskFlowError
 ├── UnsupportedServer        -                        the Redis server is too old or set up to lose tasks
 ├── MessageInvalid           -                        bytes that are not a task message
 ├── AggregateFailed          -                        a group could not be aggregated; its tasks go back into it
-├── LifespanFailed           -                        what a worker opens at its start could not be opened
+├── StartFailed              -                        what a worker opens at its start could not be opened
 ├── NoCurrentTask            -                        `current_context` was called where no task runs
 ├── TaskFailed               -                        `client.result`: the task was archived
 └── ResultTimeout            -                        `client.result` waited in vain
@@ -435,12 +435,12 @@ class AggregateFailed(TaskFlowError):
         self.reason = reason
 
 
-class LifespanFailed(TaskFlowError):
-    """A lifespan raised before its `yield`, so the worker has not started. `cause` is what it raised."""
+class StartFailed(TaskFlowError):
+    """What a worker opens at its start raised, so it has not started. `what` it was, and the `cause` that it raised."""
 
-    def __init__(self, name: str, cause: BaseException) -> None:
-        super().__init__(f"lifespan {name} failed at the start: {type(cause).__name__}: {cause}")
-        self.name = name
+    def __init__(self, what: str, cause: BaseException) -> None:
+        super().__init__(f"{what} failed at the start: {type(cause).__name__}: {cause}")
+        self.what = what
         self.cause = cause
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from taskflow import SkipRetry, TaskContext, current_context
+from taskflow import Depends, SkipRetry, TaskContext, current_context
 
 
 def double(n: int) -> int:
@@ -36,6 +36,10 @@ def current() -> list[str]:
     """What the running task is, by the context that nobody handed over."""
     context = current_context()
     return [context.type, context.id]
+
+
+def with_dependency(n: int = Depends(os.getpid)) -> int:
+    return n
 
 
 def give_up() -> None:

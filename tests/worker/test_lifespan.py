@@ -14,7 +14,7 @@ import pytest
 from conftest import StartWorker, WaitUntil
 from support.store import Store
 from taskflow import Client, Registry, TaskFlow, Worker, WorkerOptions
-from taskflow.errors import ConfigError, LifespanFailed
+from taskflow.errors import ConfigError, StartFailed
 from taskflow.worker.handler import Handler
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
@@ -85,7 +85,7 @@ async def test_a_lifespan_that_fails_keeps_the_worker_from_starting(
         story.append("ran")
 
     await client.enqueue("t")
-    with pytest.raises(LifespanFailed, match=r"database failed at the start: ConnectionError: no route") as caught:
+    with pytest.raises(StartFailed, match=r"database failed at the start: ConnectionError: no route") as caught:
         await app.worker(WorkerOptions()).run()
 
     assert isinstance(caught.value.__cause__, ConnectionError)

@@ -81,7 +81,6 @@ class Executor:
     ) -> None:
         self.free = concurrency
         self.concurrency = concurrency
-        self._registry = registry
         self._clock = clock
         self._worker = worker
         self._publish = publish
@@ -94,9 +93,14 @@ class Executor:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="taskflow handler")
         self._processes = ProcessPool(concurrency)
         self._deadlines = Deadlines[Run](lambda run: self.stop(run, Stop.TIMEOUT))
-        self._call = registry.wrap(self._innermost)
+        self.use(registry)
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def use(self, registry: Registry) -> None:
+        """Run the handlers of a registry from now on."""
+        self._registry = registry
+        self._call = registry.wrap(self._innermost)
 
     @property
     def running(self) -> list[Run]:

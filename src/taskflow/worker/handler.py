@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import typing
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -15,6 +14,8 @@ from msgspec import NODEFAULT
 from taskflow.errors import ConfigError, InvalidPayload
 from taskflow.wire.payload import decode_hook, encode_hook, encode_payload, schema_hook
 from taskflow.worker.context import TaskContext
+from taskflow.worker.dependencies import Dependency, Graph, dependency_of
+from taskflow.worker.signature import VARIADIC, parameters_of
 
 Executor = Literal["async", "thread", "process"]
 """Where a handler runs: on the event loop, in a thread, or in a process that can be killed."""
@@ -28,7 +29,8 @@ class Handler:
 
     A first parameter annotated `TaskContext` receives the context. A single other parameter called `payload` receives
     the whole payload (annotated `bytes`: as it is); otherwise the parameters are the fields of a JSON object, by name,
-    converted to their annotations. Fields that the function does not name are ignored.
+    converted to their annotations. Fields that the function does not name are ignored. Parameters with `Depends` are
+    provided beside the payload.
 
     Args:
         function: `async def` or `def`.
@@ -46,28 +48,48 @@ class Handler:
         self.executor = _executor(function, executor)
         parameters = self._parameters()
         self.takes_context = bool(parameters) and parameters[0].annotation is TaskContext
-        self._arguments = parameters[1:] if self.takes_context else parameters
+        self.dependencies: dict[str, Dependency] = {}
+        """What is provided beside the payload, by parameter."""
+        self._arguments, self._keywords = self._take_dependencies(parameters[1:] if self.takes_context else parameters)
         self._whole = len(self._arguments) == 1 and self._arguments[0].name == "payload"
         self._raw = self._whole and self._arguments[0].annotation is bytes
         self._payload_type = Any if self._raw else self._make_payload_type()
         self._decoder = msgspec.json.Decoder(self._payload_type, dec_hook=decode_hook)
-        self._keywords = [p.name for p in self._arguments if p.kind is inspect.Parameter.KEYWORD_ONLY]
 
     def _parameters(self) -> list[inspect.Parameter]:
-        signature = inspect.signature(self.function)
-        try:
-            hints = typing.get_type_hints(self.function, include_extras=True)
-        except NameError as error:
-            raise ConfigError(f"handler {self.name}: an annotation cannot be resolved: {error}") from error
-        parameters = []
-        for parameter in signature.parameters.values():
-            if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        parameters = parameters_of(self.function, f"handler {self.name}")
+        for parameter in parameters:
+            if parameter.kind in VARIADIC:
                 raise ConfigError(
                     f"handler {self.name}: *{parameter.name} cannot be bound to a payload; name the fields, "
                     "or take the whole payload with one parameter called `payload`"
                 )
-            parameters.append(parameter.replace(annotation=hints.get(parameter.name, Any)))
         return parameters
+
+    def _take_dependencies(self, parameters: list[inspect.Parameter]) -> tuple[list[inspect.Parameter], list[str]]:
+        """Take the dependencies out of the parameters; return the others, and which of them are passed by name."""
+        arguments: list[inspect.Parameter] = []
+        keywords: list[str] = []
+        for parameter in parameters:
+            dependency = dependency_of(parameter)
+            if dependency is not None:
+                self._check(parameter, dependency)
+                self.dependencies[parameter.name] = dependency
+                continue
+            arguments.append(parameter)
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY or self.dependencies:
+                keywords.append(parameter.name)
+        return arguments, keywords
+
+    def _check(self, parameter: inspect.Parameter, dependency: Dependency) -> None:
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise ConfigError(f"handler {self.name}: the dependency {parameter.name!r} must not be positional-only")
+        if self.executor == "process":
+            raise ConfigError(
+                f"handler {self.name}: with executor='process' it cannot have the dependency {parameter.name!r}, which is "
+                "open in the worker's own process; open it in the handler"
+            )
+        Graph().check(dependency)
 
     def _make_payload_type(self) -> Any:
         if self._whole:
@@ -101,7 +123,7 @@ class Handler:
 
         """
         if self._raw:
-            return (payload,), {}
+            return self._one(payload)
         if not payload and self._whole and self._arguments[0].default is not inspect.Parameter.empty:
             return (), {}
         try:
@@ -111,12 +133,15 @@ class Handler:
         except (ValueError, TypeError, RecursionError) as error:  # a hook's: pydantic's ValidationError is a ValueError
             raise InvalidPayload(str(error)) from error
         if self._whole:
-            return (value,), {}
+            return self._one(value)
         values = msgspec.structs.astuple(value)
         if not self._keywords:
             return values, {}
         first = len(values) - len(self._keywords)
         return values[:first], dict(zip(self._keywords, values[first:], strict=True))
+
+    def _one(self, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return ((), {"payload": payload}) if self._keywords else ((payload,), {})
 
     def payload(self, *args: Any, **kwargs: Any) -> bytes:
         """Return the payload that stands for arguments of the function, the context not among them.

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from taskflow.errors import ConfigError, LifespanFailed
+from taskflow.errors import ConfigError, StartFailed
 
 _LOG = structlog.get_logger("taskflow.worker")
 
@@ -56,7 +56,7 @@ class Lifespans:
         it sets are seen by tasks that are made in the block.
 
         Raises:
-            LifespanFailed: One raised before its `yield`; those before it have been closed.
+            StartFailed: One raised before its `yield`; those before it have been closed.
 
         """
         async with AsyncExitStack() as stack:
@@ -65,7 +65,7 @@ class Lifespans:
                     await stack.enter_async_context(lifespan.open())
                 except Exception as error:
                     _LOG.exception("a lifespan failed at the start", lifespan=lifespan.name)
-                    raise LifespanFailed(lifespan.name, error) from error
+                    raise StartFailed(f"lifespan {lifespan.name}", error) from error
             yield
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import copy
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from taskflow.errors import ConfigError
 from taskflow.task import EnqueueOptions, check_queue, check_task_type
 from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.context import TaskContext
+from taskflow.worker.dependencies import Provide
 from taskflow.worker.handler import Handler
 from taskflow.worker.lifespan import Lifespans
 from taskflow.worker.retry_policy import ASYNQ, RetryPolicy
@@ -61,6 +64,8 @@ class Registry:
         """The functions that make one task of a group's tasks."""
         self.lifespans = Lifespans()
         """What each worker opens at its start and closes at its end."""
+        self.dependency_overrides: dict[Provide, Provide] = {}
+        """What provides a dependency instead of the function it names: for tests. Looked at when a worker starts."""
         self.retries = retries
         self._routes: dict[str, Route] = {}
         self._prefixes: dict[str, Route] = {}
@@ -138,12 +143,28 @@ class Registry:
         route = self.find(task_type)
         return self.retries if route is None else route.retries
 
+    def replaced(self, handlers: Mapping[Handler, Handler]) -> Registry:
+        """Return a copy with other handlers in the place of some, and a list of middleware of its own."""
+        other = copy.copy(self)
+        other.middleware = list(self.middleware)
+        if handlers:
+            routes, prefixes = _replaced(self._routes, handlers), _replaced(self._prefixes, handlers)
+            other._routes, other._prefixes, other._found = routes, prefixes, {}  # noqa: SLF001 - one of its own class
+        return other
+
     def wrap(self, innermost: Next) -> Next:
         """Return a call with all middleware around it."""
         call = innermost
         for layer in reversed(self.middleware):
             call = _layered(layer, call)
         return call
+
+
+def _replaced(routes: Mapping[str, Route], handlers: Mapping[Handler, Handler]) -> dict[str, Route]:
+    return {
+        name: msgspec.structs.replace(route, handler=handlers.get(route.handler, route.handler))
+        for name, route in routes.items()
+    }
 
 
 def _layered(layer: Middleware, call_next: Next) -> Next:

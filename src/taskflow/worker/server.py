@@ -26,7 +26,7 @@ from taskflow.errors import SkipRetry
 from taskflow.signals import stop_on_signals
 from taskflow.task import ServerInfo
 from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL
-from taskflow.worker import loops
+from taskflow.worker import loops, resources
 from taskflow.worker.aggregator import Aggregator
 from taskflow.worker.canceller import Canceller
 from taskflow.worker.completer import Completer
@@ -94,14 +94,14 @@ class Worker:
         Raises:
             BrokerUnavailable: Redis does not answer at the start; later outages are waited out.
             UnsupportedServer: The server is too old or set up to lose tasks.
-            LifespanFailed: A lifespan raised before its `yield`.
+            StartFailed: A lifespan or a dependency raised before its `yield`.
             OSError: The health server's port is taken.
 
         """
         async with AsyncExitStack() as stack:
             await self._connect(stack)
             try:
-                if await self._open_lifespans(stack):
+                if await self._open_resources(stack):
                     await self._work()
             finally:
                 self._status = "closed"
@@ -208,7 +208,7 @@ class Worker:
             health = HealthServer(*options.health, ready=self._why_not_ready, redis=self._why_no_redis)
             stack.callback(health.close)
 
-    async def _open_lifespans(self, stack: AsyncExitStack) -> bool:
+    async def _open_resources(self, stack: AsyncExitStack) -> bool:
         """Open what the app's tasks need; return False if the word to stop came before all was open."""
         if self._word_to_stop.is_set():
             return False
@@ -217,6 +217,7 @@ class Worker:
                 self._starting = start
                 try:
                     await stack.enter_async_context(self.registry.lifespans.opened())
+                    self._executor.use(await stack.enter_async_context(resources.opened(self.registry)))
                 finally:
                     self._starting = None
         except TimeoutError:
