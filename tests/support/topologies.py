@@ -1,4 +1,4 @@
-"""Sentinel and Cluster set-ups of local processes, on free ports of the loopback address."""
+"""Set-ups of local processes, on free ports of the loopback address: one server, Sentinel, Cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 
@@ -67,6 +67,62 @@ class Process:
             self._process = None
 
 
+class Topology(Protocol):
+    """A set-up, as the tests know it."""
+
+    url: str
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def admin(self) -> Any:
+        """A client of the library's that reaches every key."""
+
+    @property
+    def servers(self) -> list[Process]:
+        """The processes that hold data."""
+
+    def fail(self) -> None:
+        """Kill a primary, and whatever must be done by hand for the set-up to come back."""
+
+
+def connections(topology: Topology) -> list[str]:
+    """Return the names of TaskFlow's connections to a set-up's servers."""
+    found = []
+    for server in topology.servers:
+        with suppress(redis.ConnectionError), server.client() as client:
+            clients: Any = client.client_list()
+            found += [each["name"] for each in clients if each["name"].startswith("taskflow")]
+    return found
+
+
+class StandaloneSetup:
+    """One server, which writes down what it is told."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._server = Process(program, folder, free_ports(1)[0], "--appendonly", "yes")
+        self.servers = [self._server]
+        self.url = f"redis://{_HOST}:{self._server.port}/0"
+
+    def start(self) -> None:
+        """Start it."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Kill it."""
+        self._server.kill()
+
+    def admin(self) -> Any:
+        """A client of it."""
+        return self._server.client()
+
+    def fail(self) -> None:
+        """Kill it and start it again."""
+        self._server.kill()
+        self._server.start()
+
+
 class SentinelSetup:
     """A primary, two replicas, three sentinels that need two votes and 1 s of silence to fail over."""
 
@@ -75,6 +131,7 @@ class SentinelSetup:
         self.primary = Process(program, folder, data[0], *_SYNC_AT_ONCE)
         replica = (*_SYNC_AT_ONCE, "--replicaof", _HOST, str(data[0]))
         self.replicas = [Process(program, folder, port, *replica) for port in data[1:]]
+        self.servers = [self.primary, *self.replicas]
         self.sentinels = [_sentinel(program, folder, port, data[0]) for port in watch]
         hosts = ",".join(f"{_HOST}:{port}" for port in watch)
         self.url = f"redis+sentinel://{hosts}/tasks/0"
@@ -95,6 +152,14 @@ class SentinelSetup:
         """Kill all."""
         for process in (*self.sentinels, self.primary, *self.replicas):
             process.kill()
+
+    def admin(self) -> Any:
+        """A client of the first primary."""
+        return self.primary.client()
+
+    def fail(self) -> None:
+        """Kill the first primary."""
+        self.primary.kill()
 
 
 def _add_slots(first: int, last: int, client: Any) -> object:
@@ -136,21 +201,21 @@ class ClusterSetup:
             "--cluster-config-file",
             "nodes.conf",
         )
-        self.nodes = [Process(program, folder, port, *options) for port in free_ports(6)]
-        self.url = "redis+cluster://" + ",".join(f"{_HOST}:{node.port}" for node in self.nodes[:3])
+        self.servers = [Process(program, folder, port, *options) for port in free_ports(6)]
+        self.url = "redis+cluster://" + ",".join(f"{_HOST}:{node.port}" for node in self.servers[:3])
 
     def start(self) -> None:
         """Start all, share out the slots, and wait until the cluster is complete."""
-        for node in self.nodes:
+        for node in self.servers:
             node.start()
-        ids = [self._on(node, lambda client: client.cluster("MYID").decode()) for node in self.nodes]
-        for position, node in enumerate(self.nodes[:3]):
+        ids = [self._on(node, lambda client: client.cluster("MYID").decode()) for node in self.servers]
+        for position, node in enumerate(self.servers[:3]):
             first, last = position * SLOTS // 3, (position + 1) * SLOTS // 3 - 1
             self._on(node, partial(_add_slots, first, last))
-        for node in self.nodes[1:]:
-            self._on(node, lambda client: client.cluster("MEET", _HOST, self.nodes[0].port))
+        for node in self.servers[1:]:
+            self._on(node, lambda client: client.cluster("MEET", _HOST, self.servers[0].port))
         wait_until_sync(self._all_met, 20)
-        for position, node in enumerate(self.nodes[3:]):
+        for position, node in enumerate(self.servers[3:]):
             self._on(node, partial(_replicate, ids[position]))
         wait_until_sync(self._complete, 20)
 
@@ -160,18 +225,26 @@ class ClusterSetup:
             return action(client)
 
     def _all_met(self) -> bool:
-        counts = [self._on(node, lambda client: len(client.cluster("NODES"))) for node in self.nodes]
-        return counts == [len(self.nodes)] * len(self.nodes)
+        counts = [self._on(node, lambda client: len(client.cluster("NODES"))) for node in self.servers]
+        return counts == [len(self.servers)] * len(self.servers)
 
     def _complete(self) -> bool:
         def state(client: redis.Redis) -> tuple[str, int]:
             replicas = sum("slave" in node["flags"] and node["connected"] for node in client.cluster("NODES").values())
             return client.cluster("INFO")["cluster_state"], replicas
 
-        joined = all(self._on(node, state) == ("ok", 3) for node in self.nodes)
-        return joined and all(_in_sync(node) for node in self.nodes[3:])
+        joined = all(self._on(node, state) == ("ok", 3) for node in self.servers)
+        return joined and all(_in_sync(node) for node in self.servers[3:])
 
     def stop(self) -> None:
         """Kill all."""
-        for node in self.nodes:
+        for node in self.servers:
             node.kill()
+
+    def admin(self) -> Any:
+        """A client of all nodes."""
+        return redis.RedisCluster(host=_HOST, port=self.servers[0].port, socket_timeout=2)
+
+    def fail(self) -> None:
+        """Kill the primary of the first third of the slots."""
+        self.servers[0].kill()

@@ -7,7 +7,9 @@ TRYAGAIN are followed here, for each command alone.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,7 +17,7 @@ import redis
 import redis.asyncio.cluster
 from redis.exceptions import RedisError, ResponseError
 
-from taskflow.broker.link import Link
+from taskflow.broker.link import Link, exchange_blocking
 from taskflow.errors import BrokerUnavailable
 
 _REDIRECTIONS = 6
@@ -139,10 +141,63 @@ class ClusterLink:
         await asyncio.gather(*(self._link(node).exchange([("SCRIPT", "LOAD", text)]) for node in nodes))
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, all of them, even if this is cancelled meanwhile."""
         for link in self._links.values():
             await link.close()
-        await self._cluster.aclose()
+        closing = asyncio.create_task(self._cluster.aclose())
+        cancelled = False
+        while not closing.done():
+            try:
+                await asyncio.wait([closing])
+            except asyncio.CancelledError:
+                cancelled = True
+        closing.result()
+        if cancelled:
+            raise asyncio.CancelledError
+
+
+def execute_blocking(client: redis.RedisCluster, command: Command) -> Any:
+    """Run a command where its key is, with a blocking client; a script is taught to all primaries.
+
+    An error reply is returned as a `ResponseError`, as in the reply to a pipeline.
+
+    Raises:
+        redis.RedisError: The node does not answer; the next command goes where the cluster says then.
+
+    """
+    if command[:2] == ("SCRIPT", "LOAD"):
+        primaries: list[Any] = client.get_primaries()  # type: ignore[no-untyped-call]
+        return [_ask(client, node, [command])[0] for node in primaries][-1]
+    for attempt in range(_REDIRECTIONS):
+        reply = _ask(client, _blocking_node_of(client, command), [command])[0]
+        if str(reply).startswith("ASK ") and _again(reply):
+            host, _, port = str(reply).split()[2].rpartition(":")
+            node: Any = client.get_node(host=host, port=int(port))  # type: ignore[no-untyped-call]
+            if node is not None:
+                reply = _ask(client, node, [("ASKING",), command])[1]
+        if not _again(reply):
+            break
+        if str(reply).startswith(("MOVED ", "ASK ")):
+            client.nodes_manager.initialize()
+        else:
+            time.sleep(_PAUSE * 2**attempt)
+    return reply
+
+
+def _blocking_node_of(client: redis.RedisCluster, command: Command) -> Any:
+    key = first_key(command)
+    if key is None:
+        return client.get_random_primary_node()
+    return client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+
+
+def _ask(client: redis.RedisCluster, node: Any, commands: Sequence[Command]) -> list[Any]:
+    try:
+        return exchange_blocking(client.get_redis_connection(node), commands)
+    except RedisError:
+        with suppress(RedisError):
+            client.nodes_manager.initialize()  # the node is gone, perhaps for good
+        raise
 
 
 async def _open(node: Node) -> Any:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hiredis
 import redis
 from redis.exceptions import (
     ClusterDownError,
@@ -25,14 +24,13 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from taskflow.broker.cluster import ClusterLink, first_key
+from taskflow.broker.cluster import ClusterLink, execute_blocking
 from taskflow.broker.connection import SyncRedis
-from taskflow.broker.link import Link
+from taskflow.broker.link import Link, exchange_blocking
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 
 _FOLDER = Path(__file__).parent / "lua"
 _HEADER = re.compile(r"^--   (include|flags) ([\w, -]+)", re.MULTILINE)
-_REDIRECTIONS = 6
 _UNAVAILABLE = (
     "OOM ",
     "READONLY",
@@ -155,29 +153,9 @@ def execute_sync(client: SyncRedis, commands: Sequence[tuple[Any, ...]]) -> list
 
 
 def _exchange_sync(client: SyncRedis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Send commands and read their replies on one connection of the pool.
-
-    A pipeline of the library does the same, at twice the cost for a single command. A call that fails half-way drops
-    its connection, as replies may still be on their way.
-    """
     if isinstance(client, redis.RedisCluster):
-        return [_execute_on_cluster(client, command) for command in commands]
-    pool: Any = client.connection_pool
-    link = pool.get_connection()
-    try:
-        link.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
-        replies: list[Any] = []
-        for _ in commands:
-            try:
-                replies.append(link.read_response())
-            except ResponseError as error:
-                replies.append(error)
-    except BaseException:
-        link.disconnect()
-        raise
-    finally:
-        pool.release(link)
-    return replies
+        return [execute_blocking(client, command) for command in commands]
+    return exchange_blocking(client, commands)
 
 
 def _translate_all(replies: list[Any]) -> list[Any]:
@@ -196,25 +174,6 @@ def checked(replies: list[Any]) -> list[Any]:
         if isinstance(reply, TaskFlowError):
             raise reply
     return replies
-
-
-def _execute_on_cluster(client: redis.RedisCluster, command: tuple[Any, ...]) -> Any:
-    """Run a command where its key is; an error reply is a `ResponseError`, as in the reply to a pipeline."""
-    if command[:2] == ("SCRIPT", "LOAD"):
-        primaries: list[Any] = client.get_primaries()  # type: ignore[no-untyped-call]
-        return [_ask(client, node, command) for node in primaries][-1]
-    key = first_key(command)
-    for _ in range(_REDIRECTIONS):
-        node = client.get_random_node() if key is None else client.get_node_from_key(key)  # type: ignore[no-untyped-call]
-        reply = _ask(client, node, command)
-        if not (isinstance(reply, ResponseError) and str(reply).startswith("MOVED ")):
-            break
-        client.nodes_manager.initialize()
-    return reply
-
-
-def _ask(client: redis.RedisCluster, node: Any, command: tuple[Any, ...]) -> Any:
-    return _exchange_sync(client.get_redis_connection(node), [command])[0]
 
 
 @contextmanager
