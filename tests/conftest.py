@@ -10,7 +10,7 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import redis
@@ -22,6 +22,9 @@ from support.servers import Servers
 from support.store import Store
 from taskflow import Broker, Client, Inspector, Registry, TaskFlow, Worker, WorkerOptions
 from taskflow.broker.embedded import EmbeddedServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 WaitUntil = Callable[..., Awaitable[None]]
 
@@ -156,6 +159,18 @@ async def start_worker(redis_url: str) -> AsyncIterator[StartWorker]:
         worker.stop()
     async with asyncio.timeout(20):
         await asyncio.gather(*(task for _, task in running))
+
+
+# -- pages ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A real browser; `support.browser.window` opens a window in it."""
+    from support.browser import chromium
+
+    async with chromium() as running:
+        yield running
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------

@@ -41,6 +41,19 @@ def moment(text: str) -> datetime:
     return datetime.strptime(text, "%a %b %d %H:%M:%S UTC %Y").replace(tzinfo=UTC)
 
 
+def seconds(text: str) -> float:
+    """The seconds in a Go duration such as `1h0m5s`."""
+    units = {"h": 3600, "m": 60, "s": 1}
+    total, number = 0.0, ""
+    for letter in text:
+        if letter in units:
+            total += units[letter] * float(number)
+            number = ""
+        else:
+            number += letter
+    return total
+
+
 def address(url: str) -> str:
     """The test's server as the tool takes it: a path is a unix socket."""
     return url.removeprefix("unix://").partition("?")[0]

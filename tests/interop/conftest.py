@@ -11,6 +11,7 @@ import redis
 
 from interop import features
 from interop.asynq_cli import AsynqCli
+from interop.asynqmon import Asynqmon, serving
 from interop.features import MARK, Direction
 from interop.go_peer import Console, GoPeer
 from interop.go_programs import GoPrograms
@@ -24,7 +25,10 @@ from taskflow import Client, Inspector, ScheduleStore, TaskFlow
 from taskflow.worker import fetcher
 
 if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
     from conftest import StartWorker
+    from support.browser import Window
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +67,24 @@ async def go(peer_program: Path, redis_url: str, consoles: dict[str, Console]) -
 def asynq(go_programs: GoPrograms, redis_url: str, tmp_path: Path) -> AsynqCli:
     """Asynq's command line tool on the test's server."""
     return AsynqCli(go_programs.build("tools/asynq", "github.com/hibiken/asynq/tools/asynq"), redis_url, tmp_path)
+
+
+@pytest.fixture
+async def asynqmon(go_programs: GoPrograms, redis_url: str) -> AsyncIterator[Asynqmon]:
+    """Asynq's web interface on the test's server."""
+    async with serving(go_programs.build("tools/asynqmon"), redis_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def web(asynqmon: Asynqmon, browser: Browser) -> AsyncIterator[Window]:
+    """A browser's window on it; nothing may go wrong in there."""
+    from support.browser import window
+
+    async with window(browser, asynqmon.url) as opened:
+        yield opened
+        assert not opened.complaints
+        assert all("fonts.googleapis.com" in url for url in opened.outside)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A TaskFlow system at work, with tasks in every state, for the tools of others to look at.
 
 One worker serves three queues with two slots. Both are taken by tasks that never end, so what waits goes on waiting and all
-numbers stand still.
+numbers stand still. Ids have no dash: asynqmon shows them up to the first.
 """
 
 from __future__ import annotations
@@ -37,6 +37,17 @@ QUEUES = {"default": 3, "low": 1, "held": 1}
 PENDING = 45
 """How many tasks wait in the queue `low`: more than one page of any tool."""
 GROUP, ODD_GROUP = "user:42", "größe 7"
+STATES = ("active", "pending", "aggregating", "scheduled", "retry", "archived", "completed")
+IN_STATE = {
+    "active": ("default", "runs_1", 2),
+    "pending": ("low", "waits_00", PENDING + 1),
+    "aggregating": ("default", "member_0", 3),
+    "scheduled": ("default", "later_1", 3),
+    "retry": ("default", "retry_1", 3),
+    "archived": ("default", "dead_1", 3),
+    "completed": ("default", "done_1", 3),
+}
+"""A queue with tasks in each state: its name, one of them, and how many it has (of the aggregating, those of `GROUP`)."""
 HOUR = timedelta(hours=1)
 BINARY = b"\x00\xff\x80not text"
 TEXT = {"to": "ada@example.org", "größe": "42 €", "emoji": "✉"}
@@ -75,6 +86,12 @@ class Scene:
         return found
 
 
+def shown(data: bytes | None) -> str:
+    """Bytes as asynq's tools show them."""
+    text = (data or b"").decode(errors="replace")
+    return text if text.strip() and text.isprintable() else "non-printable bytes"
+
+
 def _options(task_id: str, queue: str = "default", **more: Any) -> TaskOptions:
     return TaskOptions(task_id=task_id, queue=queue, **more)
 
@@ -88,7 +105,7 @@ def _add_handlers(app: TaskFlow, stopped: list[str]) -> None:
     async def raw(payload: bytes) -> bytes:
         return payload
 
-    @app.task("fail")
+    @app.task("fail", backoff=HOUR)
     async def fail() -> None:
         raise ValueError("no mail for größe ✉")
 
@@ -116,14 +133,17 @@ def _add_handlers(app: TaskFlow, stopped: list[str]) -> None:
 def _ended() -> list[Task]:
     """Tasks that the worker is done with, in one way or another."""
     return [
-        Task("report", None, _options("done-1", retention=HOUR)),
-        Task("raw", BINARY, _options("done-2", retention=HOUR)),
-        Task("report", None, _options("gone-1")),
-        Task("report", None, _options("gone-2", "low")),
-        Task("fail", None, _options("retry-1", max_retries=5)),
-        Task("fail", None, _options("retry-2", "low")),
-        Task("fail", None, _options("dead-1", max_retries=0)),
-        Task("hopeless", None, _options("dead-2")),
+        Task("report", None, _options("done_1", retention=HOUR)),
+        Task("raw", BINARY, _options("done_2", retention=HOUR)),
+        Task("report", None, _options("done_3", retention=2 * HOUR)),
+        Task("report", None, _options("gone_1")),
+        Task("report", None, _options("gone_2", "low")),
+        Task("fail", None, _options("retry_1", max_retries=5)),
+        Task("fail", None, _options("retry_2")),
+        Task("fail", None, _options("retry_3")),
+        Task("fail", None, _options("retry_4", "low")),
+        Task("fail", None, _options("dead_1", max_retries=0)),
+        Task("hopeless", None, _options("dead_2")),
     ]
 
 
@@ -132,14 +152,14 @@ def _waiting() -> list[Task]:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     due = datetime.now(UTC).replace(microsecond=250_000) + HOUR
     return [
-        *(Task("mail", TEXT, _options(f"waits-{number:02}", "low")) for number in range(PENDING)),
-        Task("mail", TEXT, _options("held-1", "held", headers={"trace": "größe-1"})),
-        Task("mail", BINARY, _options("held-2", "held")),
-        Task("mail", TEXT, _options("later-1", process_at=due, headers={"trace": "größe-1"})),
-        Task("mail", BINARY, _options("later-2", process_in=2 * HOUR, deadline=tomorrow)),
-        Task("mail", None, _options("later-3", process_in=timedelta(days=400), timeout=HOUR, unique=HOUR)),
-        *(Task("note", TEXT, _options(f"member-{number}", group=GROUP)) for number in range(3)),
-        Task("note", BINARY, _options("odd-member", group=ODD_GROUP)),
+        *(Task("mail", TEXT, _options(f"waits_{number:02}", "low")) for number in range(PENDING)),
+        Task("mail", TEXT, _options("held_1", "held", headers={"trace": "größe-1"})),
+        Task("mail", BINARY, _options("held_2", "held")),
+        Task("mail", TEXT, _options("later_1", process_at=due, headers={"trace": "größe-1"})),
+        Task("mail", BINARY, _options("later_2", process_in=2 * HOUR, deadline=tomorrow)),
+        Task("mail", None, _options("later_3", process_in=timedelta(days=400), timeout=HOUR, unique=HOUR)),
+        *(Task("note", TEXT, _options(f"member_{number}", group=GROUP)) for number in range(3)),
+        Task("note", BINARY, _options("odd_member", group=ODD_GROUP)),
     ]
 
 
@@ -149,7 +169,7 @@ async def _yesterday(url: str) -> None:
     broker = Broker(url, clock=clock)
     await broker.open()
     clock.advance(-24 * 3600)
-    deliveries = await taken(broker, *(placement(f"yesterday-{number}") for number in range(3)))
+    deliveries = await taken(broker, *(placement(f"yesterday_{number}") for number in range(3)))
     await broker.settle([(delivery, Done()) for delivery in deliveries[:2]])
     await broker.settle([(deliveries[2], Archive("failed yesterday"))])
     await ScheduleStore(broker).put(DAILY)
@@ -169,7 +189,7 @@ async def a_system_at_work(app: TaskFlow, start_worker: StartWorker) -> AsyncIte
         return sum(info.processed for info in await scene.inspector.queue_infos()) == len(_ended())
 
     await wait_until(all_ended)
-    await app.client.enqueue_many([Task("stuck", TEXT, _options(f"runs-{number}")) for number in (1, 2)])
+    await app.client.enqueue_many([Task("stuck", TEXT, _options(f"runs_{number}")) for number in (1, 2)])
 
     async def published() -> bool:
         return any(len(server.running) == 2 for server in await scene.inspector.servers())

@@ -7,15 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from interop.asynq_cli import AsynqCli, Row, Table, moment, tables
-from interop.scene import GROUP, ODD_GROUP, PENDING, QUEUES, Scene
+from interop.asynq_cli import AsynqCli, Row, Table, moment, seconds, tables
+from interop.scene import GROUP, IN_STATE, ODD_GROUP, PENDING, QUEUES, STATES, Scene, shown
 from taskflow import QueueInfo, TaskInfo, TaskState
 
 pytestmark = pytest.mark.go
-
-STATES = ("active", "pending", "aggregating", "scheduled", "retry", "archived", "completed")
-LISTED = {state: "low" if state == "pending" else "default" for state in STATES}
-"""A queue that has tasks in each state."""
 
 
 def counts(info: QueueInfo) -> Row:
@@ -25,25 +21,6 @@ def counts(info: QueueInfo) -> Row:
 def day(processed: int, failed: int) -> Row:
     rate = f"{100 * failed / processed:.2f}%" if processed else "N/A"
     return {"processed": str(processed), "failed": str(failed), "error rate": rate}
-
-
-def printed(data: bytes | None) -> str:
-    """Bytes as the tool prints them."""
-    text = (data or b"").decode(errors="replace")
-    return text if text.strip() and text.isprintable() else "non-printable bytes"
-
-
-def seconds(text: str) -> float:
-    """The seconds in a Go duration such as `1h0m5s`."""
-    units = {"h": 3600, "m": 60, "s": 1}
-    total, number = 0.0, ""
-    for letter in text:
-        if letter in units:
-            total += units[letter] * float(number)
-            number = ""
-        else:
-            number += letter
-    return total
 
 
 async def all_tasks(scene: Scene, queue: str, state: TaskState, group: str | None = None) -> dict[str, TaskInfo]:
@@ -81,7 +58,7 @@ async def test_stats_as_json_has_every_number_of_our_inspector(asynq: AsynqCli, 
             info.failed_total,
         ]
         assert (stats["Size"], stats["Groups"], stats["Paused"]) == (info.size, info.groups, info.paused)
-        assert stats["MemoryUsage"] > 0
+        assert stats["MemoryUsage"] == pytest.approx(await scene.inspector.memory(info.queue), rel=0.5)
         assert stats["Latency"] / 1e9 == pytest.approx(info.latency.total_seconds(), abs=2)
 
 
@@ -127,7 +104,7 @@ async def listed(asynq: AsynqCli, queue: str, state: str, *more: str) -> Table:
 
 def check_row(row: Row, task: TaskInfo) -> None:
     """Every column of a line about a task."""
-    assert (row["Type"], row["Payload"]) == (task.type, printed(task.payload))
+    assert (row["Type"], row["Payload"]) == (task.type, shown(task.payload))
     if "Process In" in row or "Next Retry" in row:
         assert task.next_process_at is not None
         left = (task.next_process_at - datetime.now(UTC)).total_seconds()
@@ -139,17 +116,18 @@ def check_row(row: Row, task: TaskInfo) -> None:
     if "Retried" in row:
         assert (row["Retried"], row["Max Retry"]) == (str(task.retried), str(task.max_retries))
     if "CompletedAt" in row:
-        assert (moment(row["CompletedAt"]), row["Result"]) == (task.completed_at, printed(task.result))
+        assert (moment(row["CompletedAt"]), row["Result"]) == (task.completed_at, shown(task.result))
     if "Group" in row:
         assert row["Group"] == task.group
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state != "aggregating"])
 async def test_task_ls_shows_the_tasks_in_a_state(asynq: AsynqCli, scene: Scene, state: str) -> None:
-    tasks = await all_tasks(scene, LISTED[state], TaskState(state))
-    assert len(tasks) == getattr(await scene.info(LISTED[state]), state) > 0
+    queue, _, count = IN_STATE[state]
+    tasks = await all_tasks(scene, queue, TaskState(state))
+    assert len(tasks) == getattr(await scene.info(queue), state) == count
 
-    rows = await listed(asynq, LISTED[state], state, "--size=100")
+    rows = await listed(asynq, queue, state, "--size=100")
 
     assert sorted(row["ID"] for row in rows) == sorted(tasks)
     for row in rows:
@@ -177,7 +155,7 @@ async def test_task_ls_pages_as_we_do(asynq: AsynqCli, scene: Scene) -> None:
 
 @pytest.mark.parametrize("state", STATES)
 async def test_task_inspect_shows_a_task(asynq: AsynqCli, scene: Scene, state: str) -> None:
-    queue = LISTED[state]
+    queue, *_ = IN_STATE[state]
     group = GROUP if state == "aggregating" else None
     for task in list((await all_tasks(scene, queue, TaskState(state), group)).values())[:3]:
         lines = (await asynq("task", "inspect", f"--queue={queue}", f"--id={task.id}")).split("\n")
@@ -220,7 +198,7 @@ async def test_cron_ls_shows_our_schedules(asynq: AsynqCli, scene: Scene) -> Non
     assert set(rows) == set(states) == {"daily", "nightly", "asleep", "yearly"}
     for entry_id, row in rows.items():
         entry, now = states[entry_id].entry, datetime.now(UTC)
-        assert (row["Spec"], row["Type"], row["Payload"]) == (entry.asynq_spec(), entry.type, printed(entry.payload))
+        assert (row["Spec"], row["Type"], row["Payload"]) == (entry.asynq_spec(), entry.type, shown(entry.payload))
         nightly = '[Queue("low") MaxRetry(3) Timeout(30m0s) Retention(1h0m0s)]'
         assert row["Options"] == (nightly if entry_id == "nightly" else '[Queue("low") MaxRetry(25)]')
         next_fire, last = states[entry_id].next_fire, states[entry_id].last_fired

@@ -8,22 +8,16 @@ import pytest
 import redis
 
 from interop.asynq_cli import AsynqCli
-from interop.scene import GROUP, HOUR, PENDING, Scene
+from interop.scene import GROUP, HOUR, IN_STATE, STATES, Scene
 from support.waiting import wait_until
 from taskflow import Task, TaskInfo, TaskNotFound, TaskOptions, TaskState
 from taskflow.errors import QueueNotFound
 
 pytestmark = [pytest.mark.go, pytest.mark.usefixtures("consistent")]
 
-IN_STATE = {
-    "pending": ("low", "waits-00", PENDING + 1),
-    "scheduled": ("default", "later-1", 3),
-    "retry": ("default", "retry-1", 1),
-    "archived": ("default", "dead-1", 3),
-    "completed": ("default", "done-1", 2),
-    "aggregating": ("default", "member-1", 3),
-}
-"""A queue with tasks in each state: its name, one of them, and how many it has."""
+WAITING = ("pending", "aggregating", "scheduled", "retry")
+RUNNABLE = ("aggregating", "scheduled", "retry", "archived")
+NOT_RUNNING = [state for state in STATES if state != "active"]
 
 
 def of_task(queue: str, task_id: str) -> tuple[str, str]:
@@ -97,21 +91,21 @@ async def test_queue_rm_with_force_removes_the_tasks_of_a_queue(
 
 async def test_task_cancel_stops_a_running_handler(asynq: AsynqCli, scene: Scene) -> None:
     """As asynq has it, that is a failed attempt. The slot is free for what waits."""
-    assert "Sent cancelation signal for task runs-1" in await asynq("task", "cancel", "runs-1")
+    assert "Sent cancelation signal for task runs_1" in await asynq("task", "cancel", "runs_1")
 
-    await wait_until(lambda: scene.stopped == ["runs-1"])
+    await wait_until(lambda: scene.stopped == ["runs_1"])
 
     async def drained() -> bool:
         return (await scene.info("low")).pending == 0
 
     await wait_until(drained, 15)
-    info = await find(scene, "default", "runs-1")
+    info = await find(scene, "default", "runs_1")
     assert info is not None
     assert (info.state, info.retried) == (TaskState.RETRY, 1)
-    assert (await scene.inspector.task("runs-2")).state is TaskState.ACTIVE
+    assert (await scene.inspector.task("runs_2")).state is TaskState.ACTIVE
 
 
-@pytest.mark.parametrize("state", ["scheduled", "retry", "archived", "aggregating"])
+@pytest.mark.parametrize("state", RUNNABLE)
 async def test_task_run_makes_a_task_pending(asynq: AsynqCli, scene: Scene, state: str) -> None:
     queue, task_id, _ = IN_STATE[state]
 
@@ -121,7 +115,7 @@ async def test_task_run_makes_a_task_pending(asynq: AsynqCli, scene: Scene, stat
     assert (await scene.info(queue)).pending == 1
 
 
-@pytest.mark.parametrize("state", ["pending", "scheduled", "retry", "aggregating"])
+@pytest.mark.parametrize("state", WAITING)
 async def test_task_archive_archives_a_task(asynq: AsynqCli, scene: Scene, state: str) -> None:
     queue, task_id, _ = IN_STATE[state]
     before = await scene.info(queue)
@@ -133,7 +127,7 @@ async def test_task_archive_archives_a_task(asynq: AsynqCli, scene: Scene, state
     assert (after.archived, after.size) == (before.archived + 1, before.size)
 
 
-@pytest.mark.parametrize("state", IN_STATE)
+@pytest.mark.parametrize("state", NOT_RUNNING)
 async def test_task_delete_deletes_a_task(asynq: AsynqCli, scene: Scene, state: str) -> None:
     queue, task_id, _ = IN_STATE[state]
     before = await scene.info(queue)
@@ -146,15 +140,15 @@ async def test_task_delete_deletes_a_task(asynq: AsynqCli, scene: Scene, state: 
 
 async def test_a_running_task_is_left_alone_by_run_archive_and_delete(asynq: AsynqCli, scene: Scene) -> None:
     for verb in ("run", "archive", "delete"):
-        code, text = await asynq.attempt("task", verb, *of_task("default", "runs-1"))
+        code, text = await asynq.attempt("task", verb, *of_task("default", "runs_1"))
         assert (code, "error:" in text) == (1, True)
 
-    assert (await scene.inspector.task("runs-1")).state is TaskState.ACTIVE
+    assert (await scene.inspector.task("runs_1")).state is TaskState.ACTIVE
 
 
 async def test_task_delete_frees_the_unique_lock(asynq: AsynqCli, scene: Scene) -> None:
-    """`later-3` holds one."""
-    await asynq("task", "delete", *of_task("default", "later-3"))
+    """`later_3` holds one."""
+    await asynq("task", "delete", *of_task("default", "later_3"))
 
     info = await scene.app.client.enqueue(
         Task("mail", None, TaskOptions(task_id="again", unique=HOUR, process_in=HOUR))
@@ -187,9 +181,9 @@ async def test_task_enqueue_hands_us_a_task_with_all_its_options(asynq: AsynqCli
 
 async def test_our_worker_runs_what_the_tool_enqueues_and_runs(asynq: AsynqCli, scene: Scene) -> None:
     await asynq("task", "enqueue", "-t", "report", "-l", "{}", "--id=from-the-tool", "--retention=1h")
-    for task_id in ("later-1", "dead-1"):
+    for task_id in ("later_1", "dead_1"):
         await asynq("task", "run", *of_task("default", task_id))
-    await asynq("task", "cancel", "runs-1")
+    await asynq("task", "cancel", "runs_1")
 
     async def ran() -> bool:
         done = await find(scene, "default", "from-the-tool")
@@ -200,8 +194,8 @@ async def test_our_worker_runs_what_the_tool_enqueues_and_runs(asynq: AsynqCli, 
     assert found.result == '{"größe":"42 €"}'.encode()
 
     async def settled() -> bool:
-        dead = await find(scene, "default", "dead-1")
-        return await find(scene, "default", "later-1") is None and dead is not None and dead.state.finished
+        dead = await find(scene, "default", "dead_1")
+        return await find(scene, "default", "later_1") is None and dead is not None and dead.state.finished
 
     await wait_until(settled)
 
@@ -209,7 +203,7 @@ async def test_our_worker_runs_what_the_tool_enqueues_and_runs(asynq: AsynqCli, 
 # -- all tasks in a state ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["scheduled", "retry", "archived", "aggregating"])
+@pytest.mark.parametrize("state", RUNNABLE)
 async def test_task_runall_makes_all_pending(asynq: AsynqCli, scene: Scene, state: str) -> None:
     queue, _, count = IN_STATE[state]
     before = await scene.info(queue)
@@ -220,7 +214,7 @@ async def test_task_runall_makes_all_pending(asynq: AsynqCli, scene: Scene, stat
     assert (after.pending, getattr(after, state)) == (before.pending + count, getattr(before, state) - count)
 
 
-@pytest.mark.parametrize("state", ["pending", "scheduled", "retry", "aggregating"])
+@pytest.mark.parametrize("state", WAITING)
 async def test_task_archiveall_archives_all(asynq: AsynqCli, scene: Scene, state: str) -> None:
     queue, _, count = IN_STATE[state]
     before = await scene.info(queue)
@@ -232,7 +226,7 @@ async def test_task_archiveall_archives_all(asynq: AsynqCli, scene: Scene, state
     assert f"{count} tasks archived" in text
 
 
-@pytest.mark.parametrize("state", IN_STATE)
+@pytest.mark.parametrize("state", NOT_RUNNING)
 async def test_task_deleteall_deletes_all(asynq: AsynqCli, scene: Scene, state: str) -> None:
     queue, _, count = IN_STATE[state]
     before = await scene.info(queue)

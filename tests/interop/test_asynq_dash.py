@@ -5,24 +5,20 @@ from __future__ import annotations
 import pytest
 
 from interop.asynq_cli import AsynqCli
-from interop.scene import GROUP, ODD_GROUP, Scene
+from interop.scene import GROUP, ODD_GROUP, STATES, Scene
 from support.terminal import in_a_terminal
 from taskflow import TaskState
 
 pytestmark = pytest.mark.go
 
 RIGHT, ENTER, ESCAPE, CTRL_C = "l", "\r", "\x1b", "\x03"
-SHOWN = [
-    TaskState(state) for state in ("active", "pending", "aggregating", "scheduled", "retry", "archived", "completed")
-]
-"""The states in the page's order."""
 
 
-async def listed(scene: Scene, state: TaskState) -> list[str]:
+async def listed(scene: Scene, state: str) -> list[str]:
     """What the page lists of a state: the groups, or the tasks."""
-    if state is TaskState.AGGREGATING:
+    if state == "aggregating":
         return [GROUP, ODD_GROUP]
-    return [task.id for task in await scene.inspector.tasks("default", state)]
+    return [task.id for task in await scene.inspector.tasks("default", TaskState(state))]
 
 
 async def test_dash_shows_our_queues_and_tasks(asynq: AsynqCli, scene: Scene) -> None:
@@ -37,15 +33,15 @@ async def test_dash_shows_our_queues_and_tasks(asynq: AsynqCli, scene: Scene) ->
             assert rows[name][-3:-1] == [str(info.processed), str(info.failed)]
 
         terminal.type("j" + ENTER)
-        counts = [f"{state.title()}:{getattr(default, state)}" for state in SHOWN]
+        counts = [f"{state.title()}:{getattr(default, state)}" for state in STATES]
         await terminal.shows("Name      default", f"Size      {default.size}", *counts)
-        for state in SHOWN:
+        for state in STATES:
             await terminal.shows(*await listed(scene, state))
             terminal.type(RIGHT)
 
-        await terminal.shows("runs-1")  # the first state again
+        await terminal.shows("runs_1")  # the first state again
         terminal.type("j" + ENTER)
-        await terminal.shows("Task Info", "ID: runs-1", "State: active", "Type: stuck")
+        await terminal.shows("Task Info", "ID: runs_1", "State: active", "Type: stuck")
         terminal.type(ESCAPE)
         terminal.type(CTRL_C)
         assert await terminal.ends() == 0
