@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 A = TypeVar("A", bound=AggregateFunction)
+M = TypeVar("M", bound=Middleware)
 L = TypeVar("L", bound=LifespanFunction)
 
 
@@ -233,6 +234,7 @@ class TaskFlow:
         max_retries: int | None = None,
         timeout: timedelta | None = None,
         executor: Executor | None = None,
+        middleware: Iterable[Middleware] = (),
         backoff: Backoff | None = None,
         is_failure: IsFailure | None = None,
         on_dead: OnDead | None = None,
@@ -245,6 +247,7 @@ class TaskFlow:
             max_retries: How often a failed one is tried again. Default 25.
             timeout: How long an attempt may take. Default 30 minutes.
             executor: Where a `def` function runs: `thread` (default) or `process`.
+            middleware: Layers around this handler only, inside the application's; the first the outermost.
             backoff: How long a failed one waits before its next attempt; see `TaskFlow`. Default: the application's.
             is_failure: Whether an error costs a retry; see `TaskFlow`. Default: the application's.
             on_dead: Whom to tell of a task that has been given up; see `TaskFlow`. Default: the application's.
@@ -258,11 +261,47 @@ class TaskFlow:
         def make(function: Callable[..., Any]) -> TaskDefinition[Any, Any]:
             handler = Handler(function, executor=executor)
             route = self.registry.add(
-                task_type, handler, queue=queue, max_retries=max_retries, timeout=timeout, retries=retries
+                task_type,
+                handler,
+                queue=queue,
+                max_retries=max_retries,
+                timeout=timeout,
+                retries=retries,
+                middleware=middleware,
             )
             return TaskDefinition(self, route, function)
 
         return _Decorator(make)
+
+    @overload
+    def middleware(self, layer: M, /) -> M: ...
+    @overload
+    def middleware(self, types: str = "*", /) -> Callable[[M], M]: ...
+    def middleware(self, layer: M | str = "*", /) -> M | Callable[[M], M]:
+        """Make a function `layer(context, call_next)` a layer of middleware; see `Registry.use` for the order.
+
+        It is called for each attempt instead of the handler, and awaits `call_next(context)` for what the handler returns.
+        It may look at the context, do without the call, return another result, or raise what a handler may raise. Those for
+        all types must be there before the worker starts.
+
+        Args:
+            layer: The layer; or the types whose handlers it is around: `image:resize`, `image:*`. Without arguments
+                (`@app.middleware`), all.
+
+        Raises:
+            ConfigError: It cannot be called.
+
+        """
+        if not isinstance(layer, str):
+            self.registry.use(layer)
+            return layer
+        types = layer
+
+        def make(function: M) -> M:
+            self.registry.use(function, types)
+            return function
+
+        return make
 
     @overload
     def aggregate(self, group: A, /) -> A: ...

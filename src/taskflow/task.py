@@ -5,7 +5,8 @@ Times are timezone-aware `datetime` in UTC, spans are `timedelta`; `None` means 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -33,6 +34,8 @@ MAX_TASK_ID_BYTES = 256
 MAX_RETRIES = 2**31 - 1
 """The wire carries the number of retries as int32."""
 
+_LONGEST_COMPARED = 200
+"""Types are strangers' text: more of one is not compared with others."""
 _FORBIDDEN_IN_QUEUE = frozenset("{} ")
 _ZERO = timedelta(0)
 
@@ -43,6 +46,16 @@ def check_task_type(task_type: object) -> None:
         raise InvalidTaskType(f"must be text such as 'email:send', not {task_type!r}")
     if not task_type.isascii() and not encodable(task_type):
         raise InvalidTaskType("must be text that UTF-8 can carry (it holds a lone surrogate)")
+
+
+def close_types(task_type: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known types that look like one that is not."""
+    return difflib.get_close_matches(task_type[:_LONGEST_COMPARED], known, n=3)
+
+
+def did_you_mean(close: Sequence[str]) -> str:
+    """Return the hint at similar names that ends an error's first words; nothing if there are none."""
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def check_queue(queue: object) -> None:

@@ -149,3 +149,80 @@ async def test_a_handler_does_not_end_the_worker(error: BaseException) -> None:
 
     with pytest.raises(HandlerExit, match=type(error).__name__):
         await recovery(context(), innermost)
+
+
+def named(name: str) -> Any:
+    async def layer(context: TaskContext, call_next: Next) -> Any:
+        return f"{name}({await call_next(context)})"
+
+    layer.__name__ = name
+    return layer
+
+
+def names(registry: Registry, task_type: str) -> list[str]:
+    """The layers around a type's handler, without those of all types."""
+    route = registry.find(task_type)
+    assert route is not None
+    return [getattr(layer, "__name__", "?") for layer in route.layers]
+
+
+def test_the_more_types_a_layer_is_for_the_further_out_it_is() -> None:
+    registry = Registry()
+    registry.use(named("exact"), "image:resize")
+    registry.use(named("long"), "image:re*")
+    registry.use(named("first"), "image:*")
+    registry.use(named("second"), "image:*")
+    registry.add("image:resize", HANDLER, middleware=[named("own"), named("innermost")])
+    registry.add("image:*", HANDLER, middleware=[named("handler's")])
+    registry.add("*", HANDLER)
+
+    assert names(registry, "image:resize") == ["first", "second", "long", "exact", "own", "innermost"]
+    assert names(registry, "image:rename") == ["first", "second", "long", "handler's"]
+    assert names(registry, "image:crop") == ["first", "second", "handler's"]
+    assert names(registry, "video:crop") == []
+
+
+def test_a_layer_added_later_is_around_types_looked_up_before() -> None:
+    registry = Registry()
+    registry.add("image:*", HANDLER)
+    assert names(registry, "image:crop") == []
+    registry.use(named("late"), "image:*")
+    assert names(registry, "image:crop") == ["late"]
+
+
+def test_types_with_the_same_layers_share_a_route() -> None:
+    """What is composed of it is kept: types are strangers' text, so it must not be one for each."""
+    registry = Registry()
+    registry.add("*", HANDLER)
+    registry.use(named("a"), "image:*")
+
+    assert registry.find("image:1") is registry.find("image:2")
+    assert registry.find("video:1") is registry.find("video:2")
+    assert registry.find("image:1") is not registry.find("video:1")
+
+
+def test_a_layer_for_all_types_is_the_registrys() -> None:
+    registry = Registry(middleware=[named("a")])
+    registry.use(named("b"))
+
+    assert [layer.__name__ for layer in registry.middleware] == ["a", "b"]
+
+
+def test_what_is_no_layer_is_refused() -> None:
+    layer: Any = "logging"
+    with pytest.raises(ConfigError, match="middleware"):
+        Registry().use(layer)
+    with pytest.raises(ConfigError, match="middleware"):
+        Registry().add("a", HANDLER, middleware=[layer])
+    with pytest.raises(InvalidOption):
+        Registry().use(named("a"), "")
+
+
+def test_an_unknown_type_is_told_with_names_like_it() -> None:
+    registry = Registry()
+    for task_type in ("email:send", "email:fetch", "image:*"):
+        registry.add(task_type, HANDLER)
+
+    assert "(did you mean 'email:send'" in str(registry.not_found("email:sent"))
+    assert "(did you mean 'image:*'?)" in str(registry.not_found("image"))
+    assert "mean" not in str(registry.not_found("xyz"))

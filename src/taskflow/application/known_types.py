@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -17,6 +16,7 @@ from msgspec import Struct
 
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.errors import InvalidPayload, InvalidTaskType
+from taskflow.task import close_types, did_you_mean
 
 KEEP_SECONDS = 1.0
 """For how long what was read of the catalog is taken to be true. A type that is not in it is looked for at once."""
@@ -102,10 +102,9 @@ class KnownTypes:
 
     def _unknown(self, task_type: str) -> InvalidTaskType:
         names = [*self._exact, *(f"{prefix.entry.type}*" for prefix in self._prefixes)]
-        close = difflib.get_close_matches(task_type, names, n=3)
-        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+        close = close_types(task_type, names)
         return InvalidTaskType(
-            f"no worker serves {task_type[:100]!r}{hint}; start a worker that serves it, or let the type through with the "
+            f"no worker serves {task_type[:100]!r}{did_you_mean(close)}; start a worker that serves it, or let the type through with the "
             "setting api.allow_types",
             close=close,
         )

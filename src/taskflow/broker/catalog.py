@@ -36,6 +36,11 @@ class TaskType(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout_seconds: float | None = None
     last_seen: datetime | None = None
 
+    @property
+    def name(self) -> str:
+        """The type, or the prefix with a `*` behind it."""
+        return f"{self.type}*" if self.prefix else self.type
+
     def serves(self, task_type: str) -> bool:
         """Whether this is the type, or a prefix of it."""
         return task_type.startswith(self.type) if self.prefix else task_type == self.type
@@ -50,7 +55,7 @@ class TaskCatalog:
     async def publish(self, types: Sequence[TaskType]) -> None:
         """Publish types; what was published before of the same type is replaced."""
         if types:
-            pairs = [part for entry in types for part in (entry.type, msgspec.json.encode(entry))]
+            pairs = [part for entry in types for part in (entry.name, msgspec.json.encode(entry))]
             await self._broker.execute(("HSET", TASK_TYPES, *pairs))
 
     async def types(self) -> list[TaskType]:

@@ -38,7 +38,7 @@ def show_all(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json",
         return
     rows = [
         (
-            f"{entry.type}*" if entry.prefix else entry.type,
+            entry.name,
             _fields(entry),
             entry.queue or "",
             "" if entry.max_retries is None else entry.max_retries,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,7 +15,6 @@ import structlog
 from taskflow.broker.clock import Clock
 from taskflow.broker.delivery import Archive, Delivery, Outcome
 from taskflow.broker.steering import CANCELLED
-from taskflow.errors import HandlerNotFound
 from taskflow.wire.message import UNDECODABLE, TaskMessage
 from taskflow.wire.payload import encode_payload
 from taskflow.worker import outcome as policy
@@ -23,7 +23,7 @@ from taskflow.worker.deadlines import Deadlines
 from taskflow.worker.handler import Handler
 from taskflow.worker.outcome import Stop
 from taskflow.worker.processes import ProcessPool
-from taskflow.worker.registry import Registry
+from taskflow.worker.registry import Next, Registry, Route, wrap
 
 _LOG = structlog.get_logger("taskflow.worker")
 
@@ -101,6 +101,7 @@ class Executor:
         """Run the handlers of a registry from now on."""
         self._registry = registry
         self._call = registry.wrap(self._innermost)
+        self._layered: dict[Route, Next] = {}
 
     @property
     def running(self) -> list[Run]:
@@ -212,12 +213,19 @@ class Executor:
         result = await self._call(run.context)
         return None if result is None else encode_payload(result)
 
-    async def _innermost(self, context: TaskContext) -> Any:
-        """Call the handler: the core of the onion."""
+    def _innermost(self, context: TaskContext) -> Awaitable[Any]:
+        """Return the call of the handler, within its own layers of the onion."""
         route = self._registry.find(context.type)
         if route is None:
-            raise HandlerNotFound(f"no handler of this worker serves the type {context.type!r}")
-        handler = route.handler
+            raise self._registry.not_found(context.type)
+        if not route.layers:
+            return self._handle(route.handler, context)
+        call = self._layered.get(route)
+        if call is None:
+            call = self._layered[route] = wrap(route.layers, partial(self._handle, route.handler))
+        return call(context)
+
+    async def _handle(self, handler: Handler, context: TaskContext) -> Any:
         args, kwargs = handler.bind(context.payload)
         if handler.executor == "async":
             return await handler.call(context, args, kwargs)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from taskflow.errors import ConfigError
-from taskflow.task import EnqueueOptions, check_queue, check_task_type
+from taskflow.errors import ConfigError, HandlerNotFound
+from taskflow.task import EnqueueOptions, check_queue, check_task_type, close_types, did_you_mean
 from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.context import TaskContext
 from taskflow.worker.dependencies import Provide
@@ -22,10 +22,10 @@ from taskflow.worker.retry_policy import ASYNQ, RetryPolicy
 Next = Callable[[TaskContext], Awaitable[Any]]
 """The rest of the onion: give it the context, get the handler's result."""
 Middleware = Callable[[TaskContext, Next], Awaitable[Any]]
-"""A layer around every handler: `async def layer(context, call_next)`, which awaits `call_next(context)`."""
+"""A layer around handlers: `async def layer(context, call_next)`, which awaits `call_next(context)`."""
 
 
-class Route(Struct, frozen=True):
+class Route(Struct, frozen=True, eq=False):
     """A handler with the types it serves and the defaults of tasks enqueued through it (None: the program's)."""
 
     type: str
@@ -35,6 +35,8 @@ class Route(Struct, frozen=True):
     max_retries: int | None = None
     timeout: timedelta | None = None
     retries: RetryPolicy = ASYNQ
+    layers: tuple[Middleware, ...] = ()
+    """The middleware around this handler only, the first the outermost."""
 
     @property
     def options(self) -> EnqueueOptions:
@@ -70,6 +72,32 @@ class Registry:
         self._routes: dict[str, Route] = {}
         self._prefixes: dict[str, Route] = {}
         self._found: dict[str, Route | None] = {}
+        self._layers: list[tuple[str, Middleware]] = []
+        self._layered: dict[tuple[Route, int], Route] = {}
+
+    def use(self, layer: Middleware, types: str = "*") -> None:
+        """Put a layer of middleware around the handlers of a type, or with a `*` at the end of all types that begin so.
+
+        The layers of all types are the outermost, then come those of prefixes, the longer the further in, those of the
+        type, and those that the handler was added with; among equals, what was added first is outside.
+
+        Raises:
+            ConfigError: The layer cannot be called.
+            InvalidOption: The type cannot be used.
+
+        """
+        check_task_type(types)
+        _check_layer(layer)
+        if types == "*":
+            self.middleware.append(layer)
+            return
+        self._layers.append((types, layer))
+        self._layers.sort(key=lambda pair: (not pair[0].endswith("*"), len(pair[0])))
+        self._forget()
+
+    def _forget(self) -> None:
+        self._found.clear()
+        self._layered.clear()
 
     def add(
         self,
@@ -80,6 +108,7 @@ class Registry:
         max_retries: int | None = None,
         timeout: timedelta | None = None,
         retries: RetryPolicy | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> Route:
         """Let a handler serve a type, or with a `*` at the end every type that begins so.
 
@@ -90,9 +119,10 @@ class Registry:
             max_retries: See `queue`.
             timeout: See `queue`.
             retries: What becomes of failed attempts; where it says nothing, the registry's does.
+            middleware: Layers around this handler only, the first the outermost.
 
         Raises:
-            ConfigError: Another handler serves the type.
+            ConfigError: Another handler serves the type, or a layer cannot be called.
             InvalidOption: The type or queue cannot be used.
 
         """
@@ -104,6 +134,9 @@ class Registry:
         routes = self._prefixes if prefix else self._routes
         if name in routes:
             raise ConfigError(f"task type {task_type!r} has two handlers: {routes[name].handler.name}, {handler.name}")
+        layers = tuple(middleware)
+        for layer in layers:
+            _check_layer(layer)
         route = Route(
             name,
             handler,
@@ -112,9 +145,10 @@ class Registry:
             max_retries=max_retries,
             timeout=timeout,
             retries=self.retries if retries is None else retries.over(self.retries),
+            layers=layers,
         )
         routes[name] = route
-        self._found.clear()
+        self._forget()
         return route
 
     @property
@@ -134,9 +168,26 @@ class Registry:
         if route is None:
             serving = [prefix for prefix in self._prefixes if task_type.startswith(prefix)]
             route = self._prefixes[max(serving, key=len)] if serving else None
+        if route is not None and self._layers:
+            route = self._within_layers(route, task_type)
         if len(self._found) < 10_000:  # noqa: PLR2004 - types are strangers' text, so the memory of them is bounded
             self._found[task_type] = route
         return route
+
+    def _within_layers(self, route: Route, task_type: str) -> Route:
+        """Return a route with the layers of a type around it: the same one for all types that have the same."""
+        around = [serves(types, task_type) for types, _ in self._layers]
+        key = (route, sum(served << place for place, served in enumerate(around)))
+        if key not in self._layered:
+            layers = [layer for (_, layer), served in zip(self._layers, around, strict=True) if served]
+            self._layered[key] = msgspec.structs.replace(route, layers=(*layers, *route.layers))
+        return self._layered[key]
+
+    def not_found(self, task_type: str) -> HandlerNotFound:
+        """Return the error for a type that no handler serves."""
+        known = [route.type + "*" * route.prefix for route in self.routes]
+        hint = did_you_mean(close_types(task_type, known))
+        return HandlerNotFound(f"no handler of this worker serves the type {task_type!r}{hint}")
 
     def retries_of(self, task_type: str) -> RetryPolicy:
         """Return what becomes of failed attempts at tasks of a type, one without a handler too."""
@@ -153,11 +204,8 @@ class Registry:
         return other
 
     def wrap(self, innermost: Next) -> Next:
-        """Return a call with all middleware around it."""
-        call = innermost
-        for layer in reversed(self.middleware):
-            call = _layered(layer, call)
-        return call
+        """Return a call with the middleware of all types around it."""
+        return wrap(self.middleware, innermost)
 
 
 def _replaced(routes: Mapping[str, Route], handlers: Mapping[Handler, Handler]) -> dict[str, Route]:
@@ -167,5 +215,23 @@ def _replaced(routes: Mapping[str, Route], handlers: Mapping[Handler, Handler]) 
     }
 
 
-def _layered(layer: Middleware, call_next: Next) -> Next:
+def wrap(layers: Sequence[Middleware], innermost: Next) -> Next:
+    """Return a call with layers around it, the first the outermost."""
+    call = innermost
+    for layer in reversed(layers):
+        call = _around(layer, call)
+    return call
+
+
+def _around(layer: Middleware, call_next: Next) -> Next:
     return lambda context: layer(context, call_next)
+
+
+def _check_layer(layer: object) -> None:
+    if not callable(layer):
+        raise ConfigError(f"middleware: must be `async def layer(context, call_next)`, not {layer!r}")
+
+
+def serves(types: str, task_type: str) -> bool:
+    """Whether a type is meant by another, or by a beginning with a `*` behind it."""
+    return task_type.startswith(types[:-1]) if types.endswith("*") else task_type == types
