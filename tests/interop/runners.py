@@ -6,6 +6,7 @@ What a type's beginning means: see `work` in `peer/README.md`.
 from __future__ import annotations
 
 import asyncio
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,7 +24,9 @@ Queues = Mapping[str, int]
 
 
 class Runner(ABC):
-    """A running worker of either side."""
+    """A running worker of either side, in the process `pid`."""
+
+    pid: int
 
     @property
     @abstractmethod
@@ -48,6 +51,7 @@ class GoRunner(Runner):
 
     def __init__(self, server: GoServer) -> None:
         self._server = server
+        self.pid = server.process.pid
 
     @property
     def starts(self) -> list[Reply]:
@@ -64,6 +68,7 @@ class PythonRunner(Runner):
     def __init__(self, worker: Worker, seen: list[Reply]) -> None:
         self._worker = worker
         self._seen = seen
+        self.pid = os.getpid()
 
     @property
     def starts(self) -> list[Reply]:

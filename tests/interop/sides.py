@@ -56,10 +56,18 @@ class Side(Protocol):
     async def queue_info(self, queue: str = DEFAULT) -> Reply: ...
     async def groups(self, queue: str = DEFAULT) -> Any: ...
     async def servers(self) -> Any: ...
+    async def history(self, days: int, queue: str = DEFAULT) -> Any: ...
+    async def memory(self, queue: str = DEFAULT) -> int: ...
     async def scheduler_events(self, entry_id: str, *, page: int = 1, size: int = 30) -> Any: ...
 
+    async def run(self, task_id: str, queue: str = DEFAULT) -> None: ...
+    async def archive(self, task_id: str, queue: str = DEFAULT) -> None: ...
     async def delete(self, task_id: str, queue: str = DEFAULT) -> None: ...
+    async def update_payload(self, task_id: str, payload: bytes, queue: str = DEFAULT) -> None: ...
     async def cancel(self, task_id: str) -> None: ...
+    async def run_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int: ...
+    async def archive_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int: ...
+    async def delete_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int: ...
     async def pause(self, queue: str = DEFAULT) -> None: ...
     async def unpause(self, queue: str = DEFAULT) -> None: ...
 
@@ -136,11 +144,35 @@ class GoSide:
             server["active_workers"].sort(key=lambda worker: worker["task_id"])
         return sorted(found, key=lambda server: server["id"])
 
+    async def history(self, days: int, queue: str = DEFAULT) -> Any:
+        return await self._ask("history", queue=queue, days=days)
+
+    async def memory(self, queue: str = DEFAULT) -> int:
+        return int((await self._ask("queue_info", queue=queue))["memory_usage"])
+
     async def scheduler_events(self, entry_id: str, *, page: int = 1, size: int = 30) -> Any:
         return await self._ask("scheduler_events", id=entry_id, page=page, size=size)
 
+    async def run(self, task_id: str, queue: str = DEFAULT) -> None:
+        await self._ask("run_task", queue=queue, id=task_id)
+
+    async def archive(self, task_id: str, queue: str = DEFAULT) -> None:
+        await self._ask("archive_task", queue=queue, id=task_id)
+
     async def delete(self, task_id: str, queue: str = DEFAULT) -> None:
         await self._ask("delete_task", queue=queue, id=task_id)
+
+    async def update_payload(self, task_id: str, payload: bytes, queue: str = DEFAULT) -> None:
+        await self._ask("update_payload", queue=queue, id=task_id, payload=base64_text(payload))
+
+    async def run_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int:
+        return int(await self._ask("run_all", queue=queue, state=state, group=group))
+
+    async def archive_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int:
+        return int(await self._ask("archive_all", queue=queue, state=state, group=group))
+
+    async def delete_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int:
+        return int(await self._ask("delete_all", queue=queue, state=state, group=group))
 
     async def cancel(self, task_id: str) -> None:
         await self._ask("cancel", id=task_id)
@@ -169,6 +201,8 @@ _PYTHON_SAYS: tuple[tuple[type[TaskFlowError], str], ...] = (
     (errors.TaskIdTaken, "id taken"),
     (errors.TaskActive, "task active"),
     (errors.TaskFinished, "wrong state"),
+    (errors.TaskPending, "wrong state"),
+    (errors.TaskNotScheduled, "wrong state"),
     (errors.TaskNotFound, "task not found"),
     (errors.QueueNotFound, "queue not found"),
     (errors.InvalidOption, "invalid"),
@@ -233,13 +267,49 @@ class PythonSide:
     async def servers(self) -> Any:
         return sorted((_server_reply(info) for info in await self.inspector.servers()), key=lambda server: server["id"])
 
+    async def history(self, days: int, queue: str = DEFAULT) -> Any:
+        with _in_common_words():
+            found = await self.inspector.history(queue, days)
+        return [
+            {"queue": day.queue, "date": day.day.isoformat(), "processed": day.processed, "failed": day.failed}
+            for day in found
+        ]
+
+    async def memory(self, queue: str = DEFAULT) -> int:
+        with _in_common_words():
+            return await self.inspector.memory(queue)
+
     async def scheduler_events(self, entry_id: str, *, page: int = 1, size: int = 30) -> Any:
         events = await self.schedules.events(entry_id, page=page - 1, size=size)
         return [{"task_id": event.task_id, "enqueued_at": _unix(event.at)} for event in events]
 
+    async def run(self, task_id: str, queue: str = DEFAULT) -> None:
+        with _in_common_words():
+            await self.inspector.run(task_id, queue)
+
+    async def archive(self, task_id: str, queue: str = DEFAULT) -> None:
+        with _in_common_words():
+            await self.inspector.archive(task_id, queue)
+
     async def delete(self, task_id: str, queue: str = DEFAULT) -> None:
         with _in_common_words():
             await self.inspector.delete(task_id, queue)
+
+    async def update_payload(self, task_id: str, payload: bytes, queue: str = DEFAULT) -> None:
+        with _in_common_words():
+            await self.inspector.edit(task_id, queue, payload=payload)
+
+    async def run_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int:
+        with _in_common_words():
+            return await self.inspector.run_all(queue, TaskState(state), group=group or None)
+
+    async def archive_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int:
+        with _in_common_words():
+            return await self.inspector.archive_all(queue, TaskState(state), group=group or None)
+
+    async def delete_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int:
+        with _in_common_words():
+            return await self.inspector.delete_all(queue, TaskState(state), group=group or None)
 
     async def cancel(self, task_id: str) -> None:
         with _in_common_words():

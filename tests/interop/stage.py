@@ -20,19 +20,18 @@ _LATENCY_SLACK = 5.0
 """How far (s) the two may be apart on the age of the oldest pending task: they are asked one after the other."""
 FOREVER = b"600000"
 """The payload of a task that sleeps until it is stopped."""
-_WAITING: dict[str, Reply] = {
-    "pending": {},
-    "scheduled": {"process_in": 3600},
-    "aggregating": {"group": "g"},
-}
-"""Options that let an enqueued task come to rest in a state."""
-_RUN: dict[str, tuple[str, bytes, Reply]] = {
+_WAITING = ("pending", "scheduled", "aggregating")
+"""States in which a task comes to rest without a worker."""
+_MAKING: dict[str, tuple[str, bytes, Reply]] = {
+    "pending": ("anything", b"x", {}),
+    "scheduled": ("anything", b"x", {"process_in": 3600}),
+    "aggregating": ("anything", b"x", {"group": "g"}),
     "completed": ("echo", b"result", {"retention": 3600}),
     "archived": ("skip", b"bad address", {}),
     "retry": ("fail", b"not yet", {}),
     "active": ("sleep", FOREVER, {}),
 }
-"""Type, payload and options of a task that a worker brings into a state."""
+"""Type, payload and options of a task that ends up in a state."""
 
 
 class Stage:
@@ -41,6 +40,7 @@ class Stage:
     Attributes:
         maker: The side that makes things.
         actor: The side that acts on them.
+        both: Go's side and ours.
         store: The queue `default`, key by key.
 
     """
@@ -54,6 +54,7 @@ class Stage:
     ) -> None:
         maker, actor = direction.value.split("-")
         self.maker, self.actor = sides[maker], sides[actor]
+        self.both = tuple(sides.values())
         self._sides = sides
         self._workers = workers
         self.store = store
@@ -62,21 +63,22 @@ class Stage:
         """Start a worker of a side; see `Workers.start`."""
         return await self._workers[side.name].start(**options)
 
-    async def made(self, state: str, task_id: str = "a", *, queue: str = DEFAULT, **options: Any) -> Reply:
-        """Let the maker's client and worker bring a task into a state; return what both say of it.
+    async def made(self, state: str, *ids: str, queue: str = DEFAULT, **options: Any) -> Reply:
+        """Let the maker's client and worker bring tasks (default: `a`) into a state; return what both say of the first.
 
-        The worker of an active task stays, with its only slot taken.
+        The worker of active tasks stays, with all its slots taken.
         """
-        if state in _WAITING:
-            await self.maker.enqueue("anything", b"x", task_id=task_id, queue=queue, **_WAITING[state], **options)
-            return await self.reach(state, task_id, queue)
-        task_type, payload, wanted = _RUN[state]
-        await self.maker.enqueue(task_type, payload, task_id=task_id, queue=queue, **wanted, **options)
-        runner = await self.works(self.maker, queues={queue: 1}, concurrency=1)
-        task = await self.reach(state, task_id, queue)
-        if state != "active":
-            await runner.stop()
-        return task
+        names = ids or ("a",)
+        task_type, payload, wanted = _MAKING[state]
+        for task_id in names:
+            await self.maker.enqueue(task_type, payload, **{"task_id": task_id, "queue": queue, **wanted, **options})
+        if state not in _WAITING:
+            runner = await self.works(self.maker, queues={queue: 1}, concurrency=len(names))
+            for task_id in names:
+                await self.reach(state, task_id, queue)
+            if state != "active":
+                await runner.stop()
+        return await self.reach(state, names[0], queue)
 
     async def go_cancels(self, task_id: str) -> None:
         """Let asynq's inspector stop a running task."""

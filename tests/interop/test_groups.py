@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from interop.features import ACROSS, Direction, shows
 from interop.go_peer import GoPeer, GoServer
 from support.clock import MovableClock
 from support.store import Store
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.go, pytest.mark.usefixtures("invariants_hold")]
 
+AREA = "Groups"
+AGGREGATED = "a group that one side fills is aggregated by the other"
+ABANDONED = "what an aggregation was abandoned with goes back into its group"
+FORGOTTEN = "asynq forgets the group's name meanwhile; TaskFlow names it again"
 AGGREGATE = ("--aggregate", "--group-max-size=3", "--group-grace=1s")
 
 
@@ -49,6 +54,7 @@ def payloads_of(server: GoServer) -> list[bytes]:
     return [base64.b64decode(event["payload"]) for event in ended]
 
 
+@shows(AREA, AGGREGATED, Direction.GO_PYTHON)
 async def test_go_enqueues_and_we_aggregate(
     go: GoPeer, app: TaskFlow, start_worker: StartWorker, aggregated: list[bytes]
 ) -> None:
@@ -67,6 +73,7 @@ async def test_go_enqueues_and_we_aggregate(
     assert (await go.enqueue("notify", b"0", unique="1h"))["state"] == "pending", "the members' locks are free"
 
 
+@shows(AREA, AGGREGATED, Direction.PYTHON_GO)
 async def test_we_enqueue_and_go_aggregates(go: GoPeer, client: Client, inspector: Inspector, store: Store) -> None:
     await client.enqueue_many([Task("notify", b"%d" % n, TaskOptions(group="größe:42")) for n in range(7)])
     assert await go.inspect("groups", queue="default") == [{"group": "größe:42", "size": 7}]
@@ -81,6 +88,7 @@ async def test_we_enqueue_and_go_aggregates(go: GoPeer, client: Client, inspecto
     await wait_until(lambda: store.list("active") == [])
 
 
+@shows(AREA, "both aggregate the same groups: each member once", *ACROSS)
 async def test_both_aggregate_the_same_groups(
     go: GoPeer, app: TaskFlow, client: Client, start_worker: StartWorker, aggregated: list[bytes], store: Store
 ) -> None:
@@ -98,6 +106,7 @@ async def test_both_aggregate_the_same_groups(
     await wait_until(lambda: store.list("active") == [])
 
 
+@shows(AREA, ABANDONED, Direction.GO_PYTHON, note=FORGOTTEN)
 async def test_gos_abandoned_set_is_reclaimed_by_us(go: GoPeer, broker: Broker, store: Store) -> None:
     """What a Go server leaves that dies between closing a group and deleting the set."""
     await go.enqueue("notify", b"1", task_id="a", group="g")
@@ -113,6 +122,7 @@ async def test_gos_abandoned_set_is_reclaimed_by_us(go: GoPeer, broker: Broker, 
     assert [task["id"] for task in listed] == ["a"]
 
 
+@shows(AREA, ABANDONED, Direction.PYTHON_GO, note=FORGOTTEN)
 async def test_our_abandoned_set_is_reclaimed_by_go_and_the_group_is_named_again(
     go: GoPeer, broker: Broker, clock: MovableClock, store: Store
 ) -> None:

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from interop.go_peer import TIMEOUT, GoPeer, Reply
+from interop.features import ACROSS, Direction, shows
+from interop.go_peer import TIMEOUT, GoPeer
+from interop.runners import Runner
+from interop.stage import Stage
 from support.clock import MovableClock
 from support.store import Store
 from support.waiting import wait_until
-from taskflow import Broker, Client, Inspector, ServerInfo, Task, TaskContext, TaskFlow, TaskOptions, TaskState
+from taskflow import Broker, Client, Inspector, TaskContext, TaskFlow, TaskState
 from taskflow.worker.maintenance import Maintenance
 
 if TYPE_CHECKING:
@@ -27,6 +30,16 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.go, pytest.mark.usefixtures("invariants_hold")]
 
+AREA = "Mixed fleet"
+TAKEN_OVER = "the task of a killed worker is taken over by the other"
+DEATHS = "asynq counts a failure; TaskFlow counts none, and archives at the third death"
+GIVEN_BACK = "what a stopping worker gives back, the other runs; no retry is counted"
+STOPPED_FOR_GOOD = shows(
+    AREA,
+    "TaskFlow's cancel of a task that Go runs",
+    Direction.GO_PYTHON,
+    note="asynq puts it into retry; the mark in its hash has the next TaskFlow worker archive it",
+)
 HOUR = timedelta(hours=1)
 FOREVER = b"600000"
 """The payload of a Go task that sleeps until its context ends (milliseconds)."""
@@ -35,6 +48,7 @@ FOREVER = b"600000"
 # -- sharing ----------------------------------------------------------------------------------------------------------
 
 
+@shows(AREA, "both work on the same queues: each task runs once", *ACROSS)
 async def test_300_tasks_are_shared_and_each_runs_once(
     go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker, raw: redis.Redis
 ) -> None:
@@ -68,77 +82,42 @@ async def test_300_tasks_are_shared_and_each_runs_once(
     assert not list(raw.scan_iter("asynq:*:t:*"))
 
 
-# -- pausing ----------------------------------------------------------------------------------------------------------
+async def with_both(both: Stage, *, strict: bool = False) -> dict[str, Runner]:
+    """Let each side put 150 tasks into each of two queues; then start a worker of each."""
+    for queue in ("high", "low"):
+        for side in both.both:
+            for number in range(150):
+                await side.enqueue("sleep", b"2", task_id=f"{side.name}-{number}", queue=queue)
+    queues = {"low": 1, "high": 3}
+    return {side.name: await both.works(side, queues=queues, concurrency=1, strict=strict) for side in both.both}
 
 
-async def test_a_queue_that_go_pauses_is_left_alone_by_us(
-    go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker, inspector: Inspector
-) -> None:
-    ran: list[str] = []
+@shows(AREA, "the weights of queues are kept by both", *ACROSS)
+async def test_weights_are_kept_by_both(both: Stage) -> None:
+    """Until the first queue is empty, three of four tasks come from the one with the triple weight."""
+    runners = await with_both(both)
+    await wait_until(lambda: all(len(runner.starts) >= 100 for runner in runners.values()), TIMEOUT)
 
-    @app.task("work")
-    async def work(context: TaskContext) -> None:
-        ran.append(context.id)
-
-    await client.enqueue_many([Task("work", None, TaskOptions(task_id="a", queue="paused"))])
-    await go.inspect("pause", queue="paused")
-    await start_worker(app, queues={"paused": 5, "open": 1}, concurrency=1)
-    for number in range(20):
-        await client.enqueue("work", queue="open", task_id=f"open-{number}")
-    await wait_until(lambda: len(ran) == 20)
-
-    assert "a" not in ran
-    assert [info.paused for info in await inspector.queue_infos(["open", "paused"])] == [False, True]
-    await go.inspect("unpause", queue="paused")
-    await wait_until(lambda: "a" in ran)
+    for name, runner in runners.items():
+        high = sum(start["queue"] == "high" for start in runner.starts[:100])
+        assert 55 <= high <= 92, f"{name}: {high} of 100"
 
 
-async def test_a_queue_that_we_pause_is_left_alone_by_go(go: GoPeer, client: Client, inspector: Inspector) -> None:
-    await client.enqueue("work", queue="paused", task_id="a")
-    await inspector.pause("paused")
-    server = await go.work("--queues=paused=5,open=1", "--concurrency=1")
-    for number in range(20):
-        await client.enqueue("work", queue="open", task_id=f"open-{number}")
-    await server.event("end", count=20)
+@shows(AREA, "strict priority is kept by both", *ACROSS)
+async def test_strict_priority_is_kept_by_both(both: Stage) -> None:
+    runners = await with_both(both, strict=True)
+    await wait_until(lambda: sum(len(runner.starts) for runner in runners.values()) >= 600, TIMEOUT)
 
-    assert not server.about("start", "a")
-    assert (await go.inspect("queue_info", queue="paused"))["paused"] is True
-    assert "already paused" in (await go.ask("pause", queue="paused"))["error"]
-    await inspector.resume("paused")
-    await server.event("end", "a")
-    assert (await go.inspect("queue_info", queue="paused"))["paused"] is False
+    for runner in runners.values():
+        order = [start["queue"] for start in runner.starts]
+        assert order == sorted(order), "all of `high` before any of `low`"
+        assert order.count("high") > 10
 
 
 # -- cancelling -------------------------------------------------------------------------------------------------------
 
 
-async def test_go_stops_a_task_of_ours_and_it_is_retried(
-    go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker
-) -> None:
-    """A cancellation of asynq's is a failed attempt; the task next to it goes on."""
-    stopped: list[str] = []
-
-    @app.task("stuck")
-    async def stuck(context: TaskContext) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            stopped.append(context.id)
-            raise
-
-    await start_worker(app)
-    for task_id in ("a", "b"):
-        await client.enqueue("stuck", task_id=task_id)
-        await go.wait_for_state(task_id, "active")
-
-    await go.inspect("cancel", id="a")
-
-    task = await go.wait_for_state("a", "retry")
-    assert task["retried"] == 1
-    assert "AttemptCancelled" in task["last_err"]
-    assert (stopped, (await go.task("b"))["state"]) == (["a"], "active")
-
-
+@STOPPED_FOR_GOOD
 async def test_we_stop_a_task_of_gos_for_good(
     go: GoPeer,
     client: Client,
@@ -163,6 +142,7 @@ async def test_we_stop_a_task_of_gos_for_good(
     assert (await go.enqueue("sleep", FOREVER, unique="1h", process_in="1h"))["state"] == "scheduled"
 
 
+@STOPPED_FOR_GOOD
 async def test_a_stopped_task_that_go_has_made_pending_is_not_run_by_us(
     go: GoPeer,
     client: Client,
@@ -189,9 +169,24 @@ async def test_a_stopped_task_that_go_has_made_pending_is_not_run_by_us(
     assert (await inspector.task("a")).cancelled
 
 
+@shows(AREA, "TaskFlow's cancel of a task that waits: archived, its lock is free", Direction.GO_PYTHON)
+async def test_we_cancel_waiting_tasks_of_gos(go: GoPeer, inspector: Inspector) -> None:
+    await go.enqueue("a", task_id="waiting", unique="1h")
+    await go.enqueue("b", task_id="scheduled", process_in="1h")
+
+    await inspector.cancel("waiting")
+    await inspector.cancel("scheduled")
+
+    archived = await go.inspect("list", queue="default", state="archived")
+    texts = {task["id"]: task["last_err"] for task in archived}
+    assert texts == {"waiting": "task cancelled", "scheduled": "task cancelled"}
+    assert (await go.enqueue("a", unique="1h"))["state"] == "pending"
+
+
 # -- crashes ----------------------------------------------------------------------------------------------------------
 
 
+@shows(AREA, TAKEN_OVER, Direction.PYTHON_GO, note=DEATHS)
 async def test_go_takes_over_from_our_killed_worker(go: GoPeer, client: Client, store: Store, redis_url: str) -> None:
     victim = Path(__file__).with_name("victim.py")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -216,6 +211,7 @@ async def test_go_takes_over_from_our_killed_worker(go: GoPeer, client: Client, 
     assert await client.result("a", timeout=10) == b"still here"
 
 
+@shows(AREA, TAKEN_OVER, Direction.GO_PYTHON, note=DEATHS)
 async def test_we_take_over_from_gos_killed_server(
     go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker, store: Store
 ) -> None:
@@ -237,6 +233,7 @@ async def test_we_take_over_from_gos_killed_server(
     assert store.hash("a")["deaths"] == b"1"
 
 
+@shows(AREA, "a task whose server lives is left alone", Direction.GO_PYTHON)
 async def test_the_lease_of_a_live_go_server_is_respected(
     go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker, inspector: Inspector
 ) -> None:
@@ -260,6 +257,7 @@ async def test_the_lease_of_a_live_go_server_is_respected(
     assert (info.state, info.orphaned, info.worker) == (TaskState.ACTIVE, False, None)
 
 
+@shows(AREA, GIVEN_BACK, Direction.GO_PYTHON)
 async def test_we_run_what_a_stopping_go_server_gives_back(
     go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker, inspector: Inspector
 ) -> None:
@@ -286,6 +284,7 @@ def let_lease_end(store: Store, task_id: str, *, seconds_ago: int) -> None:
     assert store.client.zadd(store.key("lease"), {task_id: int(time.time()) - seconds_ago}, xx=True, ch=True) == 1
 
 
+@shows(AREA, GIVEN_BACK, Direction.PYTHON_GO)
 async def test_go_runs_what_our_stopping_worker_gives_back(
     go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker
 ) -> None:
@@ -304,78 +303,3 @@ async def test_go_runs_what_our_stopping_worker_gives_back(
 
     assert (await server.event("start", "a"))["retried"] == 0
     await go.wait_for_state("a", "completed")
-
-
-# -- servers ----------------------------------------------------------------------------------------------------------
-
-
-async def test_go_sees_our_worker(go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker) -> None:
-    @app.task("stuck")
-    async def stuck(payload: bytes) -> None:
-        await asyncio.Event().wait()
-
-    before = int(time.time())
-    worker = await start_worker(app, queues={"default": 2, "low": 1}, concurrency=7, strict=True)
-    await client.enqueue("stuck", b"\x00\xff", task_id="a", timeout=timedelta(minutes=1))
-    found: list[Reply] = []
-
-    async def listed_with_task() -> bool:
-        found[:] = await go.inspect("servers")
-        return bool(found and found[0]["active_workers"])
-
-    await wait_until(listed_with_task)
-
-    (server,) = found
-    (running,) = server.pop("active_workers")
-    assert before <= server.pop("started") <= time.time()
-    assert server == {
-        "id": worker.id,
-        "host": worker.host,
-        "pid": os.getpid(),
-        "concurrency": 7,
-        "queues": {"default": 2, "low": 1},
-        "strict_priority": True,
-        "status": "active",
-    }
-    assert before <= running["started"] <= time.time()
-    assert running.pop("deadline") - running.pop("started") in {60, 61}
-    assert running == {"task_id": "a", "task_type": "stuck", "task_payload": "AP8=", "queue": "default"}
-
-    worker.stop()
-    worker.stop()
-
-    async def withdrawn() -> bool:
-        return not await go.inspect("servers")
-
-    await wait_until(withdrawn)
-
-
-async def test_we_see_gos_server(go: GoPeer, client: Client, inspector: Inspector) -> None:
-    """Go lists what runs with its next heartbeat, up to 5 s later."""
-    before = int(time.time())
-    server = await go.work("--queues=default=2,low=1", "--concurrency=7", "--strict")
-    await client.enqueue("sleep", FOREVER, task_id="a", timeout=timedelta(minutes=1))
-    await client.enqueue("sleep", FOREVER, task_id="b", deadline=None, queue="low")
-    found: list[ServerInfo] = []
-
-    async def listed_with_tasks() -> bool:
-        found[:] = await inspector.servers()
-        return bool(found and found[0].active_count == len(found[0].running) == 2)
-
-    await wait_until(listed_with_tasks, TIMEOUT)
-
-    (info,) = found
-    assert (info.pid, info.concurrency, info.queues) == (server.process.pid, 7, {"default": 2, "low": 1})
-    assert (info.strict_priority, info.status, info.active_count) == (True, "active", 2)
-    assert before <= info.started_at.timestamp() <= time.time()
-    running = {task.id: task for task in info.running}
-    assert {task.queue for task in running.values()} == {"default", "low"}
-    one = running["a"]
-    assert (one.type, one.payload) == ("sleep", FOREVER)
-    assert one.deadline is not None
-    assert (one.deadline - one.started_at).total_seconds() == pytest.approx(60, abs=0.1)
-
-    await server.stop()
-    assert await inspector.servers() == []
-    await inspector.delete("a", "default")
-    await inspector.delete("b", "low")

@@ -19,14 +19,10 @@ from support.waiting import wait_until
 from taskflow import (
     Broker,
     Client,
-    DuplicateTask,
     Inspector,
     SyncClient,
-    TaskContext,
     TaskFlow,
     TaskInfo,
-    TaskNotFound,
-    TaskState,
 )
 from taskflow.worker.maintenance import Maintenance
 
@@ -79,73 +75,6 @@ async def test_payload_type_queue_and_headers_arrive(go: GoPeer, enqueue: Enqueu
     assert (await server.event("end", "plain"))["error"] is None
 
 
-async def test_we_read_gos_result_and_retention(go: GoPeer, client: Client, inspector: Inspector) -> None:
-    await go.work()
-    before = int(time.time())
-    kept = await client.enqueue("echo", {"sum": 42}, retention=2 * HOUR)
-    dropped = await client.enqueue("echo", {"sum": 2})
-
-    assert await client.result(kept, timeout=10) == {"sum": 42}
-    info = await inspector.task(kept.id)
-    assert (info.state, info.retention) == (TaskState.COMPLETED, 2 * HOUR)
-    assert info.completed_at is not None
-    assert before <= info.completed_at.timestamp() <= time.time()
-    await wait_until(lambda: is_gone(inspector, dropped.id))
-
-
-async def is_gone(inspector: Inspector, task_id: str) -> bool:
-    try:
-        await inspector.task(task_id)
-    except TaskNotFound:
-        return True
-    return False
-
-
-async def test_failures_are_retried_and_counted(go: GoPeer, enqueue: Enqueue, inspector: Inspector) -> None:
-    server = await go.work(RETRY_AT_ONCE)
-    await enqueue("fail", b"no such address: \xe2\x9a\xa0", task_id="a", max_retries=2)
-
-    await go.wait_for_state("a", "archived")
-
-    assert [event["retried"] for event in server.about("start", "a")] == [0, 1, 2]
-    info = await inspector.task("a")
-    assert (info.state, info.retried, info.last_error) == (TaskState.ARCHIVED, 2, "no such address: ⚠")
-    (queue,) = await inspector.queue_infos(["default"])
-    assert (queue.processed, queue.failed) == (3, 3)
-
-
-async def test_skip_retry_and_revoke(go: GoPeer, client: Client, inspector: Inspector) -> None:
-    await go.work()
-    await client.enqueue("revoke", b"no longer wanted", task_id="revoked", retention=HOUR)
-    await client.enqueue("skip", b"bad address", task_id="skipped")
-
-    await go.wait_for_state("skipped", "archived")
-    info = await inspector.task("skipped")
-    assert (info.retried, info.last_error) == (0, "bad address: skip retry for the task")
-    await wait_until(lambda: is_gone(inspector, "revoked"))
-
-
-@pytest.mark.parametrize("payload", [None, b"", b"\x00\xff same"], ids=["nil", "empty", "binary"])
-async def test_the_unique_lock_is_shared(payload: bytes | None, go: GoPeer, client: Client) -> None:
-    await client.enqueue("once", payload, unique=HOUR, task_id="ours")
-
-    assert await go.enqueue("once", payload, unique="1h") == {"error": "duplicate"}
-    assert (await go.enqueue("other", payload, unique="1h"))["state"] == "pending"
-    assert (await go.enqueue("once", b"another payload", unique="1h"))["state"] == "pending"
-    assert await go.enqueue("third", task_id="ours") == {"error": "conflict"}
-    await go.work()
-
-    async def freed() -> bool:
-        try:
-            await client.enqueue("once", payload, unique=HOUR, process_in=HOUR)
-        except DuplicateTask:
-            return False
-        return True
-
-    await wait_until(freed)
-    assert await go.enqueue("once", payload, unique="1h") == {"error": "duplicate"}
-
-
 def half_past_next_second() -> float:
     """A due time that lies between two whole seconds, 0.5 to 1.5 s from now."""
     return math.floor(time.time()) + 1.5
@@ -185,17 +114,6 @@ async def test_our_worker_runs_a_fractional_due_time_on_time(
     assert due <= started[0] < math.ceil(due)
 
 
-async def test_timeout_and_deadline(go: GoPeer, client: Client) -> None:
-    server = await go.work()
-    await client.enqueue("sleep", b"60000", task_id="timeout", timeout=timedelta(milliseconds=200))
-    await client.enqueue("sleep", b"60000", task_id="deadline", deadline=datetime.now(UTC) + timedelta(seconds=2))
-
-    for task_id in ("timeout", "deadline"):
-        assert (await server.event("end", task_id))["error"] == "context deadline exceeded"
-        await go.wait_for_state(task_id, "retry")
-    assert (await go.task("timeout"))["timeout"] == 1
-
-
 async def test_our_group_is_seen_by_go(go: GoPeer, enqueue: Enqueue, broker: Broker, clock: MovableClock) -> None:
     for number in range(3):
         await enqueue("notify", number, task_id=str(number), group="user:42")
@@ -208,28 +126,6 @@ async def test_our_group_is_seen_by_go(go: GoPeer, enqueue: Enqueue, broker: Bro
     await Maintenance(broker, ["default"], worker="test").forward()
     assert (await go.task("scheduled"))["state"] == "aggregating"
     assert await go.inspect("groups", queue="default") == [{"group": "user:42", "size": 4}]
-
-
-async def test_a_task_that_go_gave_back_succeeds_with_us(
-    go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker
-) -> None:
-    """The count of retries goes on where the other side left it."""
-    server = await go.work(RETRY_AT_ONCE)
-    await client.enqueue("fail", b"not here", task_id="a", retention=HOUR)
-    await server.event("end", "a", count=2)
-    await server.stop()
-    so_far = len(server.about("start", "a"))
-
-    @app.task("fail")
-    async def succeed(context: TaskContext, payload: bytes) -> int:
-        assert payload == b"not here"
-        return context.retried
-
-    await start_worker(app)
-
-    assert await client.result("a", timeout=10) == so_far
-    task = await go.task("a")
-    assert (task["state"], task["retried"], task["last_err"]) == ("completed", so_far, "not here")
 
 
 class TestGosInspectorSteersOurTasks:

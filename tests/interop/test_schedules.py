@@ -10,12 +10,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from interop.features import Direction, shows
 from interop.go_peer import GoPeer, base64_text
 from support.waiting import wait_until
 from taskflow import Client, ScheduleEntry, Scheduler, ScheduleStore
 
 pytestmark = pytest.mark.go
 
+AREA = "Schedules"
 NIGHTLY = ScheduleEntry(
     id="nightly",
     spec="0 3 * * *",
@@ -46,6 +48,7 @@ async def running(scheduler: Scheduler) -> AsyncIterator[Scheduler]:
     await task
 
 
+@shows(AREA, "entries with their options and times, and what they have enqueued", Direction.PYTHON_GO)
 async def test_asynqs_inspector_reads_our_entries_and_events(
     go: GoPeer, redis_url: str, schedules: ScheduleStore
 ) -> None:
@@ -75,6 +78,7 @@ async def test_asynqs_inspector_reads_our_entries_and_events(
     assert len(ids) == len(set(ids))
 
 
+@shows(AREA, "a paused entry", Direction.PYTHON_GO, note="asynq has none; it reads that there is no next time")
 async def test_a_paused_entry_has_no_next_time_in_asynqs_eyes(
     go: GoPeer, redis_url: str, schedules: ScheduleStore
 ) -> None:
@@ -86,6 +90,7 @@ async def test_a_paused_entry_has_no_next_time_in_asynqs_eyes(
     assert (found["id"], found["next"], found["prev"]) == ("tick", 0, 0)
 
 
+@shows(AREA, "a rule with a time zone means the same time", Direction.PYTHON_GO)
 async def test_our_spec_with_its_zone_is_one_for_asynq(go: GoPeer, schedules: ScheduleStore) -> None:
     """Both find the same next time."""
     entry_id = await go.schedule(NIGHTLY.asynq_spec(), "report")
@@ -96,6 +101,7 @@ async def test_our_spec_with_its_zone_is_one_for_asynq(go: GoPeer, schedules: Sc
     assert found.next_fire == NIGHTLY.rule().next(datetime.now(UTC))
 
 
+@shows(AREA, "entries with their options and times, and what they have enqueued", Direction.GO_PYTHON)
 async def test_we_read_the_entries_and_events_of_a_go_scheduler(go: GoPeer, schedules: ScheduleStore) -> None:
     payload = json.dumps({"days": 1}).encode()
     entry_id = await go.schedule("@every 1s", "tick", payload, queue="gos", max_retry=3, unique="1m30s")

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ("enqueue", "running")
+MODULES = ("enqueue", "running", "inspecting", "acting", "bulk", "queues")
 """In the order in which the table in the docs has them."""
 
 
