@@ -21,6 +21,7 @@ from taskflow.worker.dependencies import Provide
 from taskflow.worker.handler import Executor, Handler
 from taskflow.worker.lifespan import LifespanFunction
 from taskflow.worker.options import WorkerOptions
+from taskflow.worker.processes import WarmUp
 from taskflow.worker.registry import Middleware, Registry, Route
 from taskflow.worker.retry_policy import IsFailure, OnDead, RetryPolicy
 from taskflow.worker.server import Worker
@@ -33,6 +34,7 @@ R = TypeVar("R")
 A = TypeVar("A", bound=AggregateFunction)
 M = TypeVar("M", bound=Middleware)
 L = TypeVar("L", bound=LifespanFunction)
+W = TypeVar("W", bound=WarmUp)
 
 
 class TaskDefinition(Generic[P, R]):
@@ -346,6 +348,19 @@ class TaskFlow:
 
         """
         self.registry.lifespans.add(function, self)
+        return function
+
+    def warm_up(self, function: W, /) -> W:
+        """Let each process that runs `executor="process"` handlers call a function at its start, such as to load a model.
+
+        The processes of a worker are started and warmed up before it takes tasks, and again whenever one takes another's
+        place. What a worker's own process needs is a dependency's or a lifespan's work.
+
+        Raises:
+            ConfigError: It is no `def` function at the top level of a module, or takes arguments.
+
+        """
+        self.registry.add_warm_up(function)
         return function
 
     @property

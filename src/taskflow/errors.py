@@ -436,12 +436,12 @@ class AggregateFailed(TaskFlowError):
 
 
 class StartFailed(TaskFlowError):
-    """What a worker opens at its start raised, so it has not started. `what` it was, and the `cause` that it raised."""
+    """What a worker opens at its start raised, so it has not started. `what` failed, and the `reason`."""
 
-    def __init__(self, what: str, cause: BaseException) -> None:
-        super().__init__(f"{what} failed at the start: {type(cause).__name__}: {cause}")
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} failed at the start: {reason}")
         self.what = what
-        self.cause = cause
+        self.reason = reason
 
 
 class NoCurrentTask(TaskFlowError, LookupError):

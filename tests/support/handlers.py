@@ -8,9 +8,32 @@ from pathlib import Path
 
 from taskflow import Depends, SkipRetry, TaskContext, current_context
 
+_LOADED: list[int] = []
+
 
 def double(n: int) -> int:
     return 2 * n
+
+
+def warm() -> None:
+    """Load what `warmth` tells, in each process."""
+    _LOADED.append(os.getpid())
+
+
+def warmth() -> list[int]:
+    return [*_LOADED, os.getpid()]
+
+
+def cold() -> None:
+    raise FileNotFoundError("no model")
+
+
+def deadly() -> None:
+    os._exit(3)
+
+
+def endless() -> None:
+    time.sleep(600)
 
 
 def tell_pid(context: TaskContext, path: str) -> None:

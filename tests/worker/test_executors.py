@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,8 +16,20 @@ import pytest
 from conftest import StartWorker, WaitUntil
 from support import handlers
 from support.store import Store
-from taskflow import Broker, Client, Inspector, Task, TaskContext, TaskFailed, TaskFlow, TaskOptions
+from taskflow import (
+    Broker,
+    Client,
+    Inspector,
+    Task,
+    TaskContext,
+    TaskFailed,
+    TaskFlow,
+    TaskOptions,
+    Worker,
+    WorkerOptions,
+)
 from taskflow.broker.progress import ProgressStream
+from taskflow.errors import ConfigError, StartFailed
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
 
@@ -174,6 +188,86 @@ async def test_handlers_in_processes(
     assert ended["after"].result == b"8"
     history = await ProgressStream(broker).history(ended["report"].id)
     assert [one.progress.message for one in history if not one.is_final] == [f"step {n}" for n in range(1, 5)]
+
+
+async def test_every_process_warms_up_before_the_worker_takes_tasks(
+    app: TaskFlow, client: Client, start_worker: StartWorker, wait_until: WaitUntil
+) -> None:
+    """One that dies is replaced by one that is warm, even if it dies idle, which breaks the pool."""
+    app.task("warmth", executor="process")(handlers.warmth)
+    assert app.warm_up(handlers.warm) is handlers.warm
+    worker = await start_worker(app, concurrency=2, pool_size=2)
+    assert len(_pool_processes(worker)) == 2
+
+    async def warm_process() -> int:
+        info = await client.enqueue("warmth", retention=KEPT)
+        loaded, own = await client.result(info, timeout=LONG)
+        assert loaded == own
+        return int(own)
+
+    first = await warm_process()
+    assert first in _pool_processes(worker)
+    for pid in _pool_processes(worker):
+        os.kill(pid, signal.SIGKILL)
+    await wait_until(lambda: not _lives(first), LONG)
+    await wait_until(lambda: not worker._executor._processes._lives(), LONG)
+
+    assert await warm_process() != first
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (handlers.cold, "warm-up cold failed at the start: FileNotFoundError: no model"),
+        (handlers.deadly, "a process of the pool failed at the start: it died while it warmed up"),
+    ],
+)
+async def test_a_warm_up_that_fails_keeps_the_worker_from_starting(
+    app: TaskFlow, store: Store, function: Callable[[], None], reason: str
+) -> None:
+    app.task("double", executor="process")(handlers.double)
+    app.warm_up(function)
+
+    with pytest.raises(StartFailed, match=reason):
+        await asyncio.wait_for(app.worker(WorkerOptions(pool_size=1)).run(), LONG)
+
+    assert store.client.zcard("asynq:servers") == 0
+
+
+async def test_the_word_to_stop_ends_a_warm_up_that_takes_long(app: TaskFlow, wait_until: WaitUntil) -> None:
+    app.task("double", executor="process")(handlers.double)
+    app.warm_up(handlers.endless)
+    worker = app.worker(WorkerOptions(pool_size=1))
+    running = asyncio.create_task(worker.run())
+    await wait_until(lambda: worker._starting is not None and _pool_processes(worker), LONG)
+    processes = _pool_processes(worker)
+    worker.stop()
+
+    await asyncio.wait_for(running, LONG)
+    assert not any(map(_lives, processes))
+
+
+async def test_without_handlers_in_processes_nothing_is_warmed_up(app: TaskFlow, start_worker: StartWorker) -> None:
+    app.task("double")(handlers.double)
+    app.warm_up(handlers.cold)
+
+    worker = await start_worker(app)
+
+    assert _pool_processes(worker) == []
+
+
+def test_what_cannot_warm_up_is_refused(app: TaskFlow) -> None:
+    async def nested() -> None: ...
+
+    with pytest.raises(ConfigError, match="a `def` function at the top level of a module"):
+        app.warm_up(nested)
+    with pytest.raises(ConfigError, match="is called without arguments"):
+        app.registry.add_warm_up(handlers.double)  # type: ignore[arg-type]
+
+
+def _pool_processes(worker: Worker) -> list[int]:
+    pool = worker._executor._processes._pool
+    return [] if pool is None else list(pool._pool_manager.worker_manager.workers)
 
 
 async def test_a_process_is_killed_when_its_task_times_out(

@@ -167,7 +167,8 @@ class WorkerSettings(Section):
     `concurrency`: tasks at a time, per process. `queues`: names to weights; with weights 6 and 3 the first queue gets two
     thirds of the slots while both have tasks; `strict_priority` empties a queue of higher weight before it looks at the
     next. `shutdown_timeout`: how long running tasks may take to end after the first signal. `processes`: worker processes.
-    `threads`: for `def` handlers; 0 means as many as `concurrency`, at most 32. `lease`: for how long a task belongs to its
+    `threads`: for `def` handlers; 0 means as many as `concurrency`, at most 32. `pool_size`: processes for
+    `executor="process"` handlers; 0 means one for each core, at most `concurrency`. `lease`: for how long a task belongs to its
     worker without a sign of life; `heartbeat` extends it. `recover_grace`: how long after the lease a task is taken to be
     lost. `recover_interval`: time between sweeps that take over lost tasks.
     """
@@ -178,6 +179,7 @@ class WorkerSettings(Section):
     shutdown_timeout: Duration = timedelta(seconds=8)
     processes: Count = 1
     threads: Natural = 0
+    pool_size: Natural = 0
     lease: PositiveDuration = timedelta(seconds=30)
     heartbeat: PositiveDuration = timedelta(seconds=5)
     recover_grace: Duration = timedelta(seconds=30)

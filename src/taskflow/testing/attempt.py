@@ -186,6 +186,7 @@ async def _attempt(
         worker="test",
         concurrency=1,
         threads=1,
+        processes=1,
         publish=record.publish,
         publish_in_child=in_child,
         write_result=record.write_result,

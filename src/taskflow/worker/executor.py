@@ -57,6 +57,7 @@ class Executor:
         worker: This server's name in the records of failed attempts.
         concurrency: How many tasks run at once.
         threads: How many `def` handlers run at once.
+        processes: How many handlers run at once that have a process of their own.
         publish: Publishes progress.
         publish_in_child: Publishes it from the process of a handler that has one; it is pickled.
         write_result: Writes a result while its handler runs.
@@ -73,6 +74,7 @@ class Executor:
         worker: str,
         concurrency: int,
         threads: int,
+        processes: int,
         publish: Publish,
         publish_in_child: Publish,
         write_result: WriteResult,
@@ -91,11 +93,16 @@ class Executor:
         self._loop = asyncio.get_running_loop()
         self._running: dict[Delivery, Run] = {}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="taskflow handler")
-        self._processes = ProcessPool(concurrency)
+        self._processes = ProcessPool(processes, registry.warm_ups)
         self._deadlines = Deadlines[Run](lambda run: self.stop(run, Stop.TIMEOUT))
         self.use(registry)
         self._idle = asyncio.Event()
         self._idle.set()
+
+    async def warm_up(self) -> None:
+        """Do what comes before the first task. Raises `StartFailed`."""
+        if any(route.handler.executor == "process" for route in self._registry.routes):
+            await self._processes.start()
 
     def use(self, registry: Registry) -> None:
         """Run the handlers of a registry from now on."""

@@ -87,7 +87,7 @@ class Handler:
         if self.executor == "process":
             raise ConfigError(
                 f"handler {self.name}: with executor='process' it cannot have the dependency {parameter.name!r}, which is "
-                "open in the worker's own process; open it in the handler"
+                "open in the worker's own process; open it in the handler, or once in each process by `app.warm_up`"
             )
         Graph().check(dependency)
 

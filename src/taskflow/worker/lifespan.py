@@ -11,6 +11,7 @@ import structlog
 from msgspec import Struct
 
 from taskflow.errors import ConfigError, StartFailed
+from taskflow.worker.outcome import describe
 
 _LOG = structlog.get_logger("taskflow.worker")
 
@@ -65,7 +66,7 @@ class Lifespans:
                     await stack.enter_async_context(lifespan.open())
                 except Exception as error:
                     _LOG.exception("a lifespan failed at the start", lifespan=lifespan.name)
-                    raise StartFailed(f"lifespan {lifespan.name}", error) from error
+                    raise StartFailed(f"lifespan {lifespan.name}", describe(error)) from error
             yield
 
 

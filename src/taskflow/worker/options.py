@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         strict: Take from the heaviest queue first, always.
         concurrency: How many tasks run at once. Default 100.
         threads: How many `def` handlers run at once; 0 (default): as many as `concurrency`, at most 32.
+        pool_size: How many processes run `executor="process"` handlers; 0 (default): one for each core, at most
+            `concurrency`.
         shutdown_timeout: How long running tasks may go on after the word to stop. Default 8 s.
         lease: How long the worker may be silent before its tasks count as lost. Default 30 s.
         heartbeat: How often it says that it lives. Default 5 s; at most half of the lease.
@@ -55,6 +58,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     strict: bool = False
     concurrency: int = 100
     threads: int = 0
+    pool_size: int = 0
     shutdown_timeout: timedelta = timedelta(seconds=8)
     lease: timedelta = timedelta(seconds=LEASE_SECONDS)
     heartbeat: timedelta = timedelta(seconds=BEAT)
@@ -94,6 +98,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             strict=section.strict_priority,
             concurrency=section.concurrency,
             threads=section.threads,
+            pool_size=section.pool_size,
             shutdown_timeout=section.shutdown_timeout,
             lease=section.lease,
             heartbeat=section.heartbeat,
@@ -120,3 +125,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     def thread_count(self) -> int:
         """How many `def` handlers run at once."""
         return self.threads or min(self.concurrency, MAX_THREADS)
+
+    @property
+    def pool_processes(self) -> int:
+        """How many processes run `executor="process"` handlers."""
+        return self.pool_size or min(self.concurrency, os.cpu_count() or 1)

@@ -17,6 +17,7 @@ from taskflow.worker.context import TaskContext
 from taskflow.worker.dependencies import Provide
 from taskflow.worker.handler import Handler
 from taskflow.worker.lifespan import Lifespans
+from taskflow.worker.processes import WarmUp, check_warm_up
 from taskflow.worker.retry_policy import ASYNQ, RetryPolicy
 
 Next = Callable[[TaskContext], Awaitable[Any]]
@@ -66,6 +67,8 @@ class Registry:
         """The functions that make one task of a group's tasks."""
         self.lifespans = Lifespans()
         """What each worker opens at its start and closes at its end."""
+        self.warm_ups: list[WarmUp] = []
+        """What each process that runs `executor="process"` handlers calls at its start; see `add_warm_up`."""
         self.dependency_overrides: dict[Provide, Provide] = {}
         """What provides a dependency instead of the function it names: for tests. Looked at when a worker starts."""
         self.retries = retries
@@ -150,6 +153,16 @@ class Registry:
         routes[name] = route
         self._forget()
         return route
+
+    def add_warm_up(self, function: WarmUp) -> None:
+        """Let each process that runs `executor="process"` handlers call a function at its start.
+
+        Raises:
+            ConfigError: It is no `def` function at the top level of a module, or takes arguments.
+
+        """
+        check_warm_up(function)
+        self.warm_ups.append(function)
 
     @property
     def routes(self) -> list[Route]:

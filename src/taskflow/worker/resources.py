@@ -17,6 +17,7 @@ from taskflow.errors import StartFailed
 from taskflow.worker.context import TaskContext, current_context
 from taskflow.worker.dependencies import Dependency, Graph, Provider
 from taskflow.worker.handler import Handler
+from taskflow.worker.outcome import describe
 from taskflow.worker.registry import Next, Registry
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class Resources:
             return await self._enter(provider, arguments)
         except Exception as error:
             _LOG.exception("a dependency failed at the start", dependency=provider.name)
-            raise StartFailed(f"dependency {provider.name}", error) from error
+            raise StartFailed(f"dependency {provider.name}", describe(error)) from error
 
     async def _enter(self, provider: Provider, arguments: dict[str, Any]) -> Any:
         if provider.context is not None:

@@ -94,7 +94,7 @@ class Worker:
         Raises:
             BrokerUnavailable: Redis does not answer at the start; later outages are waited out.
             UnsupportedServer: The server is too old or set up to lose tasks.
-            StartFailed: A lifespan or a dependency raised before its `yield`.
+            StartFailed: A lifespan, a dependency or a warm-up raised.
             OSError: The health server's port is taken.
 
         """
@@ -159,6 +159,7 @@ class Worker:
             worker=name,
             concurrency=options.concurrency,
             threads=options.thread_count,
+            processes=options.pool_processes,
             publish=self._progress.publish,
             publish_in_child=ChildPublisher(self.redis_url),
             write_result=self._write_result,
@@ -218,6 +219,7 @@ class Worker:
                 try:
                     await stack.enter_async_context(self.registry.lifespans.opened())
                     self._executor.use(await stack.enter_async_context(resources.opened(self.registry)))
+                    await self._executor.warm_up()
                 finally:
                     self._starting = None
         except TimeoutError:
