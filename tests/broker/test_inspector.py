@@ -15,7 +15,8 @@ from taskflow import Broker, Inspector, TaskNotFound, TaskState
 from taskflow.broker.delivery import Done, Retry, Settled
 from taskflow.broker.steering import CANCELLED
 from taskflow.errors import QueueNotFound, TaskActive, TaskFinished
-from taskflow.task import Attempt
+from taskflow.task import Attempt, RunningTask, ServerInfo
+from taskflow.wire.keys import server_key, workers_key
 from taskflow.wire.message import TaskMessage
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
@@ -194,6 +195,22 @@ async def test_stats_of_strange_queues(broker: Broker, inspector: Inspector, sto
     with pytest.raises(QueueNotFound):
         await inspector.queue_infos(["nowhere"])
     store.client.delete(store.key("t:kind"), store.key("pending"))
+
+
+async def test_a_queue_with_keys_of_another_kind_does_not_hide_the_others(
+    broker: Broker, inspector: Inspector, store: Store
+) -> None:
+    await enqueue(broker, placement("a", queue="sound"), placement("a"))
+    for name in ("scheduled", "groups", "processed", "g:g"):
+        store.client.set(store.key(name), "another kind")
+    store.client.delete(store.key("groups"), store.key("pending"), store.key("t:a"))
+    store.client.sadd(store.key("groups"), "g")
+    store.client.set(store.key("pending"), "another kind")
+
+    infos = {info.queue: info for info in await inspector.queue_infos()}
+
+    assert (infos["sound"].pending, infos["default"].pending, infos["default"].aggregating) == (1, 0, 0)
+    store.client.delete(*(store.key(name) for name in ("scheduled", "groups", "processed", "g:g", "pending")))
 
 
 async def test_pause_and_resume(broker: Broker, inspector: Inspector, store: Store, clock: MovableClock) -> None:
@@ -402,3 +419,37 @@ async def test_marks_are_read_beside_strangers(broker: Broker, inspector: Inspec
     store.client.lrem(store.key("active"), 0, "b")
     store.client.zrem(store.key("lease"), "b")
     assert await broker.settle([(deliveries[2], Done())]) == [Settled.SETTLED]
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_broken_record_does_not_hide_the_other_servers(
+    broker: Broker, inspector: Inspector, store: Store, clock: MovableClock
+) -> None:
+    now = datetime.fromtimestamp(int(clock.now()), UTC)
+    info = ServerInfo(
+        id="s",
+        host="h",
+        pid=1,
+        concurrency=10,
+        queues={"default": 1},
+        strict_priority=False,
+        status="active",
+        started_at=now,
+        active_count=1,
+    )
+    task = RunningTask(id="a", type="t", queue="default", payload=b"{}", started_at=now, deadline=None)
+    await broker.publish_server(info, [task], ttl_seconds=60)
+    store.client.hset(workers_key("h", 1, "s"), "broken", b"\xff\xff")
+    for number, value in enumerate((b"\xff\xff", None, b"")):
+        store.client.zadd("asynq:servers", {server_key("h", number, "x"): clock.now() + 60})
+        if value is not None:
+            store.client.set(server_key("h", number, "x"), value)
+    store.client.rpush(server_key("h", 1, "x"), "another kind")
+    store.client.set(workers_key("h", 2, "x"), "another kind")
+
+    found = {server.id: server for server in await inspector.servers()}
+
+    assert found["s"].running == (task,)
+    assert set(found) == {"s", ""}  # an empty record is one with nothing in it

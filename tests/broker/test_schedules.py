@@ -258,7 +258,9 @@ async def test_asynqs_own_entries_are_read_and_garbage_among_them_is_left_out(
     key = "asynq:schedulers:{host:1:id}"
     record = asynq_pb2.SchedulerEntry(id="e", spec="@every 1s", task_type="tick", enqueue_options=["MaxRetry(3)"])
     raw.rpush(key, b"\xff\xff", record.SerializeToString())
+    raw.set("asynq:schedulers:{host:1:kind}", "another kind")
     raw.zadd(ALL_SCHEDULERS, {key: broker.clock.now() + 10, "asynq:schedulers:{host:1:dead}": 5})
+    raw.zadd(ALL_SCHEDULERS, {"asynq:schedulers:{host:1:kind}": broker.clock.now() + 10})
 
     (entry,) = await schedules.asynq_entries()
 

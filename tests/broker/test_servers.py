@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from support.clock import MovableClock
 from support.servers import Servers
 from support.store import Store
 from support.tasks import LOCK, enqueue, placement, stranger, take, taken
-from taskflow import Broker, BrokerUnavailable, Client, Inspector, SyncClient, TaskFlow
+from taskflow import Broker, BrokerUnavailable, Client, Inspector, SyncClient, TaskFlow, TaskState
 from taskflow.broker.delivery import Archive, Complete, Done, Requeue, Retry, Settled
 from taskflow.broker.embedded import EmbeddedServer
 
@@ -102,6 +102,31 @@ async def test_read_stats_delete_and_cancel(broker: Broker, inspector: Inspector
     await inspector.delete("b", "default")
     assert await inspector.cancel("c") == "scheduled"
     assert (await inspector.queue_infos())[0].archived == 1
+
+
+async def test_steering_many_and_all(broker: Broker, inspector: Inspector, store: Store, clock: MovableClock) -> None:
+    await enqueue(broker, *(placement(f"{i}", lock=f"asynq:{{default}}:unique:t:{i}") for i in range(20)))
+    await enqueue(broker, placement("g", group="g"), placement("due", due=clock.now() + 5.5))
+
+    assert await inspector.archive_many([f"{i}" for i in range(3, 10)], "default") == [TaskState.PENDING] * 7
+    assert await inspector.run_all("default", TaskState.ARCHIVED) == 7
+    assert await inspector.run_many(["g"], "default") == [TaskState.AGGREGATING]
+    later = datetime.fromtimestamp(clock.now() + 60.25, UTC)
+    assert (await inspector.edit("due", payload=1, process_at=later)).payload == b"1"
+    assert await inspector.memory("default") > 1000
+    assert await inspector.delete_all("default", TaskState.PENDING) == 21
+
+    assert list(store.scores("scheduled")) == ["due"]
+    assert await inspector.cancel_all("default", TaskState.SCHEDULED) == 1
+
+
+async def test_tasks_are_deleted_from_a_full_memory(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
+    await enqueue(broker, *(placement(f"{i}") for i in range(20)))
+    raw.config_set("maxmemory", 1)
+    try:
+        assert await inspector.delete_all("default", TaskState.PENDING) == 20
+    finally:
+        raw.config_set("maxmemory", 0)
 
 
 async def test_clients_and_a_worker(app: TaskFlow, client: Client, redis_url: str, start_worker: Any) -> None:

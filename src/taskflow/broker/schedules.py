@@ -209,14 +209,14 @@ class ScheduleStore:
         )
 
     async def asynq_entries(self) -> list[AsynqEntry]:
-        """Return the entries of asynq schedulers that run."""
+        """Return the entries of asynq schedulers that run; what cannot be read is left out."""
         now = int(self._broker.clock.now())
         (members,) = await self._broker.execute(("ZRANGEBYSCORE", ALL_SCHEDULERS, now, "+inf"))
         keys = [key for key in members if key != SCHEDULER_KEY.encode()]
         keys = [key for key in keys if not key.startswith(CODE_SCHEDULER_PREFIX.encode())]
-        lists = await self._broker.execute(*(("LRANGE", key, 0, -1) for key in keys))
+        lists = await self._broker.attempt(*(("LRANGE", key, 0, -1) for key in keys))
         found = []
-        for data in (record for records in lists for record in records):
+        for data in (record for records in lists if isinstance(records, list) for record in records):
             try:
                 found.append(_read_record(asynq_pb2.SchedulerEntry.FromString(data)))
             except DecodeError:
