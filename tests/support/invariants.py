@@ -9,10 +9,9 @@ from typing import Any
 
 import redis
 
-from support.store import Store
+from support import image as images
+from support.image import Image
 
-LISTS = ("pending", "active")
-SETS = ("scheduled", "retry", "archived", "completed")
 _WAITING = ("scheduled", "retry")
 _ENDED = ("archived", "completed")
 
@@ -30,39 +29,20 @@ def check_invariants(client: redis.Redis, queue: str | None = None, *, fixed_loc
 
 
 def violations(client: redis.Redis, queue: str, fixed_locks: Collection[str] = ()) -> list[str]:
-    """Return what is wrong with a queue; nothing may write meanwhile. `fixed_locks` as in `check_invariants`."""
-    store = Store(client, queue)
-    places = _places(store)
-    hashes = _hashes(store)
+    """Return what is wrong with a queue. `fixed_locks` as in `check_invariants`."""
+    image = images.read(client, queue)
     return [
-        *_one_place_each(places),
-        *_state_is_place(places, hashes),
-        *_leases(store),
-        *_due_times(store),
-        *_locks(store, hashes, fixed_locks),
-        *_groups(store),
-        *_times(hashes),
+        *misplaced(image),
+        *_due_times(image),
+        *[text for key, text in strange_locks(image).items() if not _fixed(image, key, fixed_locks)],
+        *_groups(image),
+        *_times(image),
     ]
 
 
-def _places(store: Store) -> list[tuple[str, str]]:
-    """Every (id, state) that a list or a set stands for."""
-    found = [(task_id, name) for name in LISTS for task_id in store.list(name)]
-    found += [(task_id, name) for name in SETS for task_id in store.scores(name)]
-    for key in store.client.scan_iter(match=_literal(store.key("g:")) + "*", count=1000):
-        found += [(member.decode(errors="replace"), "aggregating") for member in store.client.zrange(key, 0, -1)]
-    return found
-
-
-def _literal(prefix: str) -> str:
-    return "".join(f"\\{c}" if c in "*?[]\\" else c for c in prefix)
-
-
-def _hashes(store: Store) -> dict[str, dict[str, bytes]]:
-    prefix = store.key("t:")
-    keys = store.client.scan_iter(match=_literal(prefix) + "*", count=1000)
-    ids = [key.decode(errors="replace").removeprefix(prefix) for key in keys]
-    return {task_id: store.hash(task_id) for task_id in ids}
+def misplaced(image: Image) -> list[str]:
+    """Return what breaks invariants 2 and 3: each id is in one place, that is its state; leases; no strays."""
+    return [*_one_place_each(image.places), *_state_is_place(image), *_leases(image)]
 
 
 def _one_place_each(places: list[tuple[str, str]]) -> list[str]:
@@ -74,11 +54,13 @@ def _one_place_each(places: list[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _state_is_place(places: list[tuple[str, str]], hashes: dict[str, dict[str, bytes]]) -> list[str]:
-    placed = dict(places)
-    wrong = [f"{task_id!r} is {place} but has no hash" for task_id, place in placed.items() if task_id not in hashes]
-    for task_id, fields in hashes.items():
-        state = fields.get("state", b"").decode()
+def _state_is_place(image: Image) -> list[str]:
+    placed = dict(image.places)
+    wrong = [
+        f"{task_id!r} is {place} but has no hash" for task_id, place in placed.items() if task_id not in image.hashes
+    ]
+    for task_id, fields in image.hashes.items():
+        state = image.state(task_id)
         if placed.get(task_id) != state:
             wrong.append(f"{task_id!r} has state {state!r} but is in {placed.get(task_id)!r}")
         if "msg" not in fields:
@@ -86,50 +68,54 @@ def _state_is_place(places: list[tuple[str, str]], hashes: dict[str, dict[str, b
     return wrong
 
 
-def _leases(store: Store) -> list[str]:
-    active, leases = set(store.list("active")), set(store.scores("lease"))
+def _leases(image: Image) -> list[str]:
+    active, leases = set(image.lists.get("active", [])), set(image.sets.get("lease", {}))
     wrong = [f"{task_id!r} is active without a lease" for task_id in active - leases]
     return wrong + [f"{task_id!r} has a lease but is not active" for task_id in leases - active]
 
 
-def _due_times(store: Store) -> list[str]:
-    seconds = {task_id: score for name in _WAITING for task_id, score in store.scores(name).items()}
+def _due_times(image: Image) -> list[str]:
+    seconds = {task_id: score for name in _WAITING for task_id, score in image.sets.get(name, {}).items()}
     return [
         f"{task_id!r} has the exact due time {exact} beside {seconds.get(task_id)}"
-        for task_id, exact in store.due().items()
+        for task_id, exact in image.sets.get("due", {}).items()
         if seconds.get(task_id) != math.ceil(exact)
     ] + [f"{task_id!r} falls due at {score}, not a whole second" for task_id, score in seconds.items() if score % 1]
 
 
-def _locks(store: Store, hashes: dict[str, dict[str, bytes]], fixed: Collection[str]) -> list[str]:
-    """A lock is held by a live task that knows it. A live task may have outlived its lock, as the user chose its TTL.
+def strange_locks(image: Image) -> dict[str, str]:
+    """Return what breaks invariant 5, by the lock's key: a lock is held by a live task that knows it, and ends some day.
 
-    A fixed lock is known to no task of its own; a task with the same lock, not fixed, may hold it nevertheless.
+    A live task may have outlived its lock, as the user chose its time.
     """
-    wrong = []
-    for key in store.client.scan_iter(match=_literal(store.key("unique:")) + "*", count=1000):
-        holder = hashes.get(store.client.get(key).decode(errors="replace"), {})
-        knows = holder.get("unique_key") == key
-        ended = holder.get("state", b"").decode() in _ENDED
-        if ended if knows else key.decode() not in fixed:
-            wrong.append(f"the lock {key!r} is held by {store.client.get(key)!r}, which is no live task that knows it")
-        if store.client.ttl(key) < 0:
-            wrong.append(f"the lock {key!r} never expires")
+    wrong = {}
+    for key, (holder, ttl) in image.locks.items():
+        if not knows(image, holder, key) or image.state(holder) in _ENDED:
+            wrong[key] = f"the lock {key!r} is held by {holder!r}, which is no live task that knows it"
+        elif ttl < 0:
+            wrong[key] = f"the lock {key!r} never expires"
     return wrong
 
 
-def _groups(store: Store) -> list[str]:
-    named = {name.decode() for name in store.client.smembers(store.key("groups"))}
-    prefix = store.key("g:")
-    closed = {key.decode() for key in store.client.zrange(store.key("aggregation_sets"), 0, -1)}
-    keys = {key.decode() for key in store.client.scan_iter(match=_literal(prefix) + "*", count=1000)}
-    filled = {key.removeprefix(prefix) for key in keys - closed}
-    return [f"group {name!r} has members but is not listed, or the reverse" for name in named ^ filled]
+def knows(image: Image, task_id: str, key: str) -> bool:
+    """Whether a task knows a lock as its own."""
+    return image.hashes.get(task_id, {}).get("unique_key") == key.encode()
 
 
-def _times(hashes: dict[str, dict[str, bytes]]) -> list[str]:
+def _fixed(image: Image, key: str, fixed: Collection[str]) -> bool:
+    """Whether a lock lasts for its time: it is known to no task of its own, though another with the same lock may hold it."""
+    holder, ttl = image.locks[key]
+    return key in fixed and ttl >= 0 and not knows(image, holder, key)
+
+
+def _groups(image: Image) -> list[str]:
+    unlisted = image.named ^ set(image.groups)
+    return [f"group {name!r} has members but is not listed, or the reverse" for name in unlisted]
+
+
+def _times(image: Image) -> list[str]:
     return [
-        f"{task_id!r} is {fields.get('state', b'').decode()} and pending_since is {fields.get('pending_since')!r}"
-        for task_id, fields in hashes.items()
-        if ("pending_since" in fields) != (fields.get("state") == b"pending")
+        f"{task_id!r} is {image.state(task_id)} and pending_since is {fields.get('pending_since')!r}"
+        for task_id, fields in image.hashes.items()
+        if ("pending_since" in fields) != (image.state(task_id) == "pending")
     ]
