@@ -14,6 +14,7 @@ from taskflow.cron import Missed
 from taskflow.errors import ConfigError
 from taskflow.scheduler import Scheduler, effective_entries
 from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions
+from taskflow.unique import Unique
 from taskflow.worker.aggregates import AggregateFunction
 from taskflow.worker.backoff import Backoff
 from taskflow.worker.context import TaskContext
@@ -235,6 +236,7 @@ class TaskFlow:
         queue: str | None = None,
         max_retries: int | None = None,
         timeout: timedelta | None = None,
+        unique: timedelta | Unique | None = None,
         executor: Executor | None = None,
         middleware: Iterable[Middleware] = (),
         backoff: Backoff | None = None,
@@ -248,6 +250,7 @@ class TaskFlow:
             queue: Where its tasks go. Default: the settings' (`default`).
             max_retries: How often a failed one is tried again. Default 25.
             timeout: How long an attempt may take. Default 30 minutes.
+            unique: For how long no other one of the same payload and queue is enqueued, or a `Unique`. Default: no lock.
             executor: Where a `def` function runs: `thread` (default) or `process`.
             middleware: Layers around this handler only, inside the application's; the first the outermost.
             backoff: How long a failed one waits before its next attempt; see `TaskFlow`. Default: the application's.
@@ -256,6 +259,7 @@ class TaskFlow:
 
         Raises:
             ConfigError: The type has a handler, or the function's signature cannot be a handler's.
+            InvalidOption: The type, the queue or the unique lock cannot be used.
 
         """
         retries = RetryPolicy(backoff=backoff, is_failure=is_failure, on_dead=on_dead)
@@ -268,6 +272,7 @@ class TaskFlow:
                 queue=queue,
                 max_retries=max_retries,
                 timeout=timeout,
+                unique=unique,
                 retries=retries,
                 middleware=middleware,
             )

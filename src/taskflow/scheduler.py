@@ -267,7 +267,7 @@ def entries_of(settings: Settings) -> list[ScheduleEntry]:
             max_retries=settings.tasks.max_retries if section.max_retries is None else section.max_retries,
             timeout=settings.tasks.timeout if section.timeout is None else section.timeout,
             retention=settings.tasks.retention if section.retention is None else section.retention,
-            unique=section.unique,
+            unique=None if section.unique is None else section.unique.lock(),
             headers=dict(section.headers),
             missed=section.missed,
             catch_up=section.catch_up,

@@ -77,7 +77,7 @@ def _check_key(key: object) -> None:
 
 def _check_fields(fields: object) -> None:
     if not isinstance(fields, tuple) or not fields or not all(map(_is_name, fields)):
-        raise InvalidUnique(f"fields must be a tuple of names such as ('user_id',), not {fields!r:.300}")
+        raise InvalidUnique(f"fields must be a tuple of one or more names, such as ('user_id',), not {fields!r:.300}")
 
 
 def _is_name(name: object) -> bool:

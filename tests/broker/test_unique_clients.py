@@ -175,6 +175,26 @@ async def test_fields_of_a_payload_that_is_no_object_are_said_before_anything_is
     assert len(store.list("pending")) == 1
 
 
+async def test_a_type_may_have_a_lock_of_its_own(app: TaskFlow) -> None:
+    @app.task("reindex", unique=Unique(HOUR, fields=("shop",)))
+    async def reindex(shop: int, version: int = 0) -> None:
+        pass
+
+    first = await reindex.enqueue(7)
+    with pytest.raises(DuplicateTask) as error:
+        await reindex.enqueue(7, version=1)
+    await reindex.enqueue(8)
+    await reindex.with_options(unique=None).enqueue(7)
+    again = await reindex.with_options(unique=Unique(HOUR, fields=("shop",), on_conflict="return")).enqueue(7)
+
+    assert error.value.holder == first.id == again.id
+
+
+def test_a_lock_of_a_type_that_cannot_be_used_is_refused_where_it_is_written(app: TaskFlow) -> None:
+    with pytest.raises(InvalidUnique, match="at least 1 second"):
+        app.task("t", unique=timedelta(milliseconds=1))(lambda: None)
+
+
 # -- with a worker ----------------------------------------------------------------------------------------------------
 
 

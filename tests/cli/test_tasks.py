@@ -79,6 +79,37 @@ def test_enqueue_with_all_options(cli: Run, here: Path) -> None:
     assert "holds the unique lock" in clash.stderr
 
 
+def test_enqueue_with_the_choices_of_a_unique_lock(cli: Run) -> None:
+    def enqueue(version: int, *choice: str) -> Any:
+        words = ["--unique", "1h", "--unique-fields", "shop, area.city", *choice]
+        payload = f'{{"shop": 7, "area": {{"city": "x"}}, "version": {version}}}'
+        return cli("enqueue", "mail:send", payload, "--task-id", f"{version}", *words)
+
+    assert enqueue(1, "--unique-until", "started").stdout == "task 1 is pending in queue default\n"
+    assert enqueue(2, "--on-conflict", "return").stdout == "task 1 is already pending in queue default\n"
+    assert enqueue(3, "--on-conflict", "replace").stdout == "task 3 is pending in queue default\n"
+    assert "task '3' holds the unique lock" in enqueue(4).stderr
+    assert [task["id"] for task in cli("tasks", "ls", "--state", "pending", "--json").json["tasks"]] == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--unique-key", "a"], "goes with --unique"),
+        (["--on-conflict", "return"], "goes with --unique"),
+        (["--unique", "1h", "--unique-key", "a", "--unique-fields", "b"], "not both"),
+        (["--unique", "1h", "--unique-fields", ""], "one or more names"),
+        (["--unique", "1h", "--unique-until", "ended"], "'started'"),
+        (["--unique", "1h", "--unique-fields", "a"], "JSON object"),
+    ],
+)
+def test_choices_of_a_lock_that_cannot_be_used(cli: Run, words: list[str], reason: str) -> None:
+    done = cli("enqueue", "mail:send", "[1]", *words)
+
+    assert done.returncode != 0
+    assert reason in done.stderr
+
+
 def test_payloads_from_standard_input_and_bytes(cli: Run) -> None:
     cli("enqueue", "mail:send", "-", "--task-id", "piped", stdin='{"n": [1, 2]}')
     cli("enqueue", "mail:raw", "no JSON", "--raw", "--task-id", "raw")

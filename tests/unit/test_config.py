@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from taskflow import WorkerOptions
+from taskflow import Unique, WorkerOptions
 from taskflow.config import Settings, describe, environment_name, load_settings, mask_url, setting_names
 from taskflow.errors import ConfigError
+from taskflow.scheduler import entries_of
 
 
 @pytest.fixture(autouse=True)
@@ -304,6 +305,14 @@ def test_periodic_tasks_come_from_the_file_or_as_json_from_the_environment(tmp_p
     nightly = load_settings(tmp_path / "taskflow.yaml", environ={}).schedules["nightly"]
     assert (nightly.payload, nightly.jitter, nightly.queue) == ({"days": 1}, timedelta(seconds=30), None)
 
+    text = "schedules: {a: {spec: '@daily', type: t, unique: 1h}, b: {spec: '@daily', type: t, payload: {a: 1, b: 2}, unique: "
+    text += "{ttl: 1h, fields: 'a, b', until: started, on_conflict: replace}}}"
+    (tmp_path / "taskflow.yaml").write_text(text)
+    entries = {entry.id: entry for entry in entries_of(load_settings(tmp_path / "taskflow.yaml", environ={}))}
+    assert entries["a"].unique == Unique(timedelta(hours=1))
+    chosen = Unique(timedelta(hours=1), fields=("a", "b"), until="started", on_conflict="replace")
+    assert entries["b"].unique == chosen
+
     settings = load_settings(environ={"TASKFLOW_SCHEDULES": '{"tick": {"spec": "@every 5s", "type": "tick"}}'})
     assert settings.schedules["tick"].missed == "skip"
     assert next(setting.value for setting in describe(settings) if setting.name == "schedules") == "tick"
@@ -316,6 +325,10 @@ def test_periodic_tasks_come_from_the_file_or_as_json_from_the_environment(tmp_p
         ("spec: '@daily', type: t, timezone: Mars/Olympus", "time zone"),
         ("spec: '@daily', type: ' '", "type"),
         ("spec: '@daily', type: t, unique: 10ms", "unique"),
+        ("spec: '@daily', type: t, unique: {key: a}", "unique.ttl"),
+        ("spec: '@daily', type: t, unique: {ttl: 1h, key: a, fields: b}", "not both"),
+        ("spec: '@daily', type: t, unique: {ttl: 1h, until: ended}", "unique.until"),
+        ("spec: '@daily', type: t, unique: {ttl: 1h, nutil: done}", "unique.nutil"),
         ("spec: '@daily', type: t, queue: a b", "queue"),
         ("spec: '@daily', type: t, missed: some", "missed"),
     ],

@@ -13,7 +13,7 @@ import msgspec
 from taskflow.api.errors import BodyTooLarge, ClientDisconnected, UnsupportedMediaType, in_words
 from taskflow.api.protocol import Receive, header
 from taskflow.api.request import ApiRequest
-from taskflow.api.schemas import CreateTaskBody, RawBatch
+from taskflow.api.schemas import CreateTaskBody, RawBatch, UniqueBody
 from taskflow.application.commands import CreateTask
 from taskflow.checks import MAX_SPAN
 from taskflow.durations import parse_duration
@@ -27,6 +27,7 @@ from taskflow.errors import (
     InvalidTimeout,
     InvalidUnique,
 )
+from taskflow.unique import OnConflict, Unique, Until
 
 _TASK = msgspec.json.Decoder(CreateTaskBody)
 _BATCH = msgspec.json.Decoder(RawBatch)
@@ -36,6 +37,7 @@ _JSON_TYPE = re.compile(rb"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
 _AT_FIELD = re.compile(r"^(?P<reason>.*) - at `\$\.(?P<field>\w+).*`$", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<field>.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"missing required field `(?P<field>\w+)`")
+_IN_UNIQUE = re.compile(r"^(?P<reason>.*) - at `\$\.unique(?P<path>.*)`$", re.DOTALL)
 _SECOND = timedelta(seconds=1)
 _NO_METADATA: dict[str, str] = {}
 
@@ -141,11 +143,21 @@ def read_span(name: str, text: str) -> timedelta:
     return span
 
 
-def _read_unique(text: str) -> timedelta:
+def _read_unique(unique: str | UniqueBody) -> timedelta | Unique:
+    text = unique if isinstance(unique, str) else unique.ttl
     span = read_span("unique", text)
     if span < _SECOND:
         raise InvalidUnique(f'must be at least "1s", not {text!r}')
-    return span
+    if isinstance(unique, str):
+        return span
+    fields = None if unique.fields is None else tuple(unique.fields)
+    return Unique(
+        span,
+        key=unique.key,
+        fields=fields,
+        until=cast("Until", unique.until),
+        on_conflict=cast("OnConflict", unique.on_conflict),
+    )
 
 
 def _read_time(name: str, text: str) -> datetime:
@@ -161,6 +173,10 @@ def _read_time(name: str, text: str) -> datetime:
 def _explained(error: Exception, known: tuple[str, ...]) -> InvalidOption:
     """Return the error for what msgspec says of a body."""
     text = str(error)
+    if (inner := _IN_UNIQUE.match(text)) and (inner["path"] or inner["reason"].startswith("Object ")):
+        where = f" - at `${inner['path']}`" if inner["path"] else ""
+        wrong = _explained(msgspec.ValidationError(inner["reason"] + where), UniqueBody.__struct_fields__)
+        return InvalidUnique(str(wrong))
     if unknown := _UNKNOWN_FIELD.search(text):
         name = unknown["field"][:100]
         close = difflib.get_close_matches(name, known, n=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -14,6 +14,7 @@ from taskflow.broker.catalog import TaskType
 from taskflow.broker.progress import ProgressEntry
 from taskflow.durations import format_duration
 from taskflow.task import QueueInfo, ServerInfo, TaskInfo, TaskState
+from taskflow.unique import OnConflict, Unique, Until
 
 Span = Annotated[str, Meta(description="A duration as Go writes it.", examples=["30s", "1h30m"])]
 Time = Annotated[str, Meta(description="A time, RFC 3339 with its zone.", examples=["2030-01-31T12:00:00Z"])]
@@ -25,6 +26,38 @@ Encoding = Annotated[
 
 
 # -- in ---------------------------------------------------------------------------------------------------------------
+
+
+class UniqueBody(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A unique lock: while a task holds it, the same task is not created again. Locks are those of a queue and task type."""
+
+    ttl: Annotated[Span, Meta(description="How long it lasts at most, 1s or more; with a due time, so long after it.")]
+    key: Annotated[
+        str | None,
+        Meta(description="What makes a task the same, 1 to 256 bytes. Default: its payload.", examples=["user:42"]),
+    ] = None
+    fields: Annotated[
+        list[str] | None,
+        Meta(
+            description="Fields of the payload that make a task the same; a dot looks into an object. Not with `key`."
+        ),
+    ] = None
+    until: Annotated[
+        str,
+        Meta(
+            extra_json_schema={"enum": get_args(Until)},
+            description="`done`: it is freed when the task has ended; `started`: when a worker takes it; `expired`: only by "
+            "its time.",
+        ),
+    ] = "done"
+    on_conflict: Annotated[
+        str,
+        Meta(
+            extra_json_schema={"enum": get_args(OnConflict)},
+            description="What becomes of the same task: `refuse`: 409; `return`: 200 with the task that holds the lock; "
+            "`replace`: it takes the place of that one while it waits, else 409.",
+        ),
+    ] = "refuse"
 
 
 class CreateTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,7 +74,8 @@ class CreateTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     process_at: Annotated[Time | None, Meta(description="When the task falls due. Not with `process_in`.")] = None
     process_in: Annotated[Span | None, Meta(description="How long from now the task falls due.")] = None
     unique: Annotated[
-        Span | None, Meta(description="For how long (1s or more) no task of the same type and payload may be created.")
+        Span | UniqueBody | None,
+        Meta(description="For how long (1s or more) no task of the same type and payload may be created; or a lock."),
     ] = None
     metadata: Annotated[dict[str, str] | None, Meta(description="Text pairs that travel in the task's headers.")] = None
     task_id: Annotated[str | None, Meta(description="1 to 256 bytes, new in its queue. Default: a random UUID.")] = None
@@ -73,7 +107,7 @@ class ErrorBody(Struct, frozen=True):
 
 
 class Created(Struct, frozen=True):
-    """A task that was created; `status` is its state."""
+    """A task that was created, or the one that holds its unique lock; `status` is its state."""
 
     task_id: str
     queue: str
@@ -81,18 +115,22 @@ class Created(Struct, frozen=True):
 
 
 class BatchResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of one task of a batch: `task_id`, `queue` and `status`, or `error`, `code` and `details`."""
+    """What became of one task of a batch: `task_id`, `queue` and `status`, or `error`, `code` and `details`.
+
+    `existing` is true of a task that was there and holds the unique lock.
+    """
 
     task_id: str | UnsetType = UNSET
     queue: str | UnsetType = UNSET
     status: State | UnsetType = UNSET
+    existing: bool = False
     error: str | UnsetType = UNSET
     code: str | UnsetType = UNSET
     details: dict[str, Any] | UnsetType = UNSET
 
 
 class BatchCreated(Struct, frozen=True):
-    """What became of a batch; `results` are in its order."""
+    """What became of a batch; `results` are in its order. Tasks that were there already count as neither."""
 
     created: int
     failed: int
@@ -228,6 +266,7 @@ class TaskTypeBody(Struct, frozen=True, kw_only=True):
     queue: str | None
     max_retries: int | None
     timeout: Span | None
+    unique: Span | UniqueBody | None
     last_seen: datetime | None
 
 
@@ -403,7 +442,20 @@ def task_type(entry: TaskType) -> TaskTypeBody:
         queue=entry.queue,
         max_retries=entry.max_retries,
         timeout=_span(None if seconds is None else timedelta(seconds=seconds)),
+        unique=_unique(entry.unique),
         last_seen=entry.last_seen,
+    )
+
+
+def _unique(unique: timedelta | Unique | None) -> str | UniqueBody | None:
+    if not isinstance(unique, Unique):
+        return _span(unique)
+    return UniqueBody(
+        ttl=format_duration(unique.ttl),
+        key=unique.key,
+        fields=list(unique.fields) if unique.fields else None,
+        until=unique.until,
+        on_conflict=unique.on_conflict,
     )
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import structlog
 from litestar import Router, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from msgspec import UNSET
 
@@ -29,11 +30,24 @@ MAX_WAIT = timedelta(seconds=60)
 _LOG = structlog.get_logger("taskflow.audit")
 
 
-@post("/", opt={"body": schemas.CreateTaskBody}, operation_id="createTask", summary="Create a task")
+@post(
+    "/",
+    opt={"body": schemas.CreateTaskBody},
+    operation_id="createTask",
+    summary="Create a task",
+    responses={
+        200: ResponseSpec(schemas.Created, description="The task that holds the unique lock, if it asks for it.")
+    },
+)
 async def create(request: ApiRequest) -> Answer[schemas.Created]:
-    """Create a task. Answers once it is stored; the header Location names it."""
+    """Create a task. Answers once it is stored; the header Location names it.
+
+    Where its unique lock asks for the task that holds it, and there is one, that one is named: 200.
+    """
     info = await request.service.create(read_task(await read_body(request)))
-    return Answer(schemas.created(info), 201, {"Location": f"/api/v1/tasks/{quote(info.id, safe='')}"})
+    return Answer(
+        schemas.created(info), 200 if info.existing else 201, {"Location": f"/api/v1/tasks/{quote(info.id, safe='')}"}
+    )
 
 
 @post(
@@ -57,12 +71,15 @@ async def create_batch(request: ApiRequest) -> Answer[schemas.BatchCreated]:
     answers = iter(await request.service.create_many(commands))
     final = [_result(next(answers)) if result is None else result for result in results]
     failed = sum(result.error is not UNSET for result in final)
-    return Answer(schemas.BatchCreated(len(final) - failed, failed, final))
+    existing = sum(result.existing for result in final)
+    return Answer(schemas.BatchCreated(len(final) - failed - existing, failed, final))
 
 
 def _result(answer: TaskInfo | TaskFlowError) -> schemas.BatchResult:
     if isinstance(answer, TaskInfo):
-        return schemas.BatchResult(task_id=answer.id, queue=answer.queue, status=answer.state.value)
+        return schemas.BatchResult(
+            task_id=answer.id, queue=answer.queue, status=answer.state.value, existing=answer.existing
+        )
     return _refused(answer)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from taskflow.cron import Missed
+from taskflow.unique import Unique
 
 
 class CreateTask(Struct, frozen=True, kw_only=True):
@@ -23,7 +24,8 @@ class CreateTask(Struct, frozen=True, kw_only=True):
         deadline: When the task must have ended, whatever attempt it is in.
         process_at: When the task falls due. Not with `process_in`.
         process_in: How long from now the task falls due.
-        unique: For how long (at least 1 s) no other task of the same type, payload and queue may be created.
+        unique: For how long (at least 1 s) no other task of the same type, payload and queue may be created, or a `Unique`.
+            Default: the type's own, else no lock.
         metadata: Text pairs that travel in the task's headers.
         task_id: The task's id; it must be new in its queue. Default: a random UUID.
         retention: How long the task and its result are kept after success. Default: `tasks.retention`.
@@ -39,7 +41,7 @@ class CreateTask(Struct, frozen=True, kw_only=True):
     deadline: datetime | None = None
     process_at: datetime | None = None
     process_in: timedelta | None = None
-    unique: timedelta | None = None
+    unique: timedelta | Unique | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     task_id: str | None = None
     retention: timedelta | None = None
@@ -82,7 +84,7 @@ class PutSchedule(Struct, frozen=True, kw_only=True):
     queue: str | None = None
     max_retries: int | None = None
     timeout: timedelta | None = None
-    unique: timedelta | None = None
+    unique: timedelta | Unique | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     retention: timedelta | None = None
     missed: Missed = "skip"

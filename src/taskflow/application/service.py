@@ -40,7 +40,10 @@ from taskflow.task import (
     check_task_id,
     check_task_type,
 )
+from taskflow.unique import Unique
+from taskflow.wire.keys import queue_keys
 from taskflow.wire.payload import encode_payload
+from taskflow.wire.unique import lock_key
 
 SCAN_LIMIT = 10_000
 """How many tasks a search looks at."""
@@ -108,7 +111,7 @@ class TaskService:
     # -- create -------------------------------------------------------------------------------------------------------
 
     async def create(self, command: CreateTask) -> TaskInfo:
-        """Create a task; return once Redis has stored it.
+        """Create a task; return once Redis has stored it, or the task that is there (`existing`) if that is asked for.
 
         Raises:
             InvalidTaskType: The type is neither published by a worker nor allowed by the settings.
@@ -157,7 +160,10 @@ class TaskService:
         check_task_type(command.type)
         known = await self._known_types.find(command.type)
         payload = self._payload(command.payload, known)
-        return Task(command.type, payload, self._options(command, known))
+        options = self._options(command, known)
+        if isinstance(options.unique, Unique):  # what is wrong with one task of a batch is said before any is sent
+            lock_key(queue_keys(options.queue), command.type, payload, options.unique)
+        return Task(command.type, payload, options)
 
     def _payload(self, payload: object, known: KnownType | None) -> bytes:
         """Return the bytes of a payload that fits its type; JSON text without the space between its tokens."""
@@ -176,11 +182,12 @@ class TaskService:
 
     def _options(self, command: CreateTask, known: KnownType | None) -> TaskOptions:
         defaults = self._settings.tasks
-        queue, max_retries, timeout = command.queue, command.max_retries, command.timeout
+        queue, max_retries, timeout, unique = command.queue, command.max_retries, command.timeout, command.unique
         if known is not None:
             entry = known.entry
             queue = entry.queue if queue is None else queue
             max_retries = entry.max_retries if max_retries is None else max_retries
+            unique = entry.unique if unique is None else unique
             if not timeout and entry.timeout_seconds:
                 timeout = timedelta(seconds=entry.timeout_seconds)
         if not timeout and command.deadline is None:
@@ -192,7 +199,7 @@ class TaskService:
             deadline=command.deadline,
             process_at=command.process_at,
             process_in=command.process_in,
-            unique=command.unique,
+            unique=unique,
             task_id=command.task_id,
             retention=defaults.retention if command.retention is None else command.retention,
             group=command.group,

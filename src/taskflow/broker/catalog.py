@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from taskflow.broker.queue import Broker
+from taskflow.unique import Unique
 from taskflow.wire.keys import TASK_TYPES
 
 
@@ -23,6 +24,7 @@ class TaskType(Struct, frozen=True, kw_only=True, omit_defaults=True):
         queue: Where its tasks go unless told otherwise.
         max_retries: Its own default of retries, None for the program's.
         timeout_seconds: Its own default timeout, None for the program's.
+        unique: Its own default unique lock, None for no lock.
         last_seen: When a worker last said that it serves it.
 
     """
@@ -34,6 +36,7 @@ class TaskType(Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue: str | None = None
     max_retries: int | None = None
     timeout_seconds: float | None = None
+    unique: timedelta | Unique | None = None
     last_seen: datetime | None = None
 
     @property

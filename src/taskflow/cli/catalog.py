@@ -30,11 +30,14 @@ def show_all(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json",
       taskflow types ls
       taskflow types ls --json      with the payload's JSON Schema
     """  # noqa: D301 - \b marks lines that help must not fold
+    import msgspec
+
+    from taskflow.application.unique import shown
     from taskflow.cli.output import print_json, print_table, when
 
     entries = ask(ctx, lambda service: service.types())
     if as_json:
-        print_json(entries)
+        print_json([{**msgspec.to_builtins(entry), "unique": shown(entry.unique)} for entry in entries])
         return
     rows = [
         (

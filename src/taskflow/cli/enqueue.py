@@ -9,15 +9,21 @@ import typer
 
 from taskflow.cli.service import ask
 from taskflow.cli.task_options import (
+    Clash,
     MaxRetries,
     Payload,
     PayloadFile,
     Queue,
     Raw,
     Timeout,
+    UniqueFields,
+    UniqueFor,
+    UniqueKey,
+    UniqueUntil,
     read_pairs,
     read_payload,
     read_span,
+    read_unique,
 )
 
 if TYPE_CHECKING:
@@ -54,10 +60,11 @@ def enqueue(
     process_in: Annotated[
         timedelta | None, typer.Option(parser=read_span, metavar="TIME", help="Run it so much later: 10m.")
     ] = None,
-    unique: Annotated[
-        timedelta | None,
-        typer.Option(parser=read_span, metavar="TIME", help="Refuse the same type, payload and queue for so long: 1h."),
-    ] = None,
+    unique: UniqueFor = None,
+    unique_key: UniqueKey = None,
+    unique_fields: UniqueFields = None,
+    unique_until: UniqueUntil = None,
+    on_conflict: Clash = None,
     task_id: Annotated[str | None, typer.Option(metavar="ID", help="The task's id. Default: a random one.")] = None,
     retention: Annotated[
         timedelta | None, typer.Option(parser=read_span, metavar="TIME", help="Keep it so long after its end: 24h.")
@@ -78,6 +85,7 @@ def enqueue(
       taskflow enqueue demo '{"message": "hello", "count": 10}' --watch
       taskflow enqueue email:send '{"to": "ada@example.org"}' --queue critical --max-retries 5
       taskflow enqueue report:build --payload-file report.json --process-in 10m --unique 1h
+      taskflow enqueue reindex '{"shop": 7}' --unique 1h --unique-fields shop --on-conflict replace --process-in 30s
       echo '{"message": "piped"}' | taskflow enqueue demo - --json
     """  # noqa: D301 - \b marks lines that help must not fold
     from taskflow.application.commands import CreateTask
@@ -91,7 +99,7 @@ def enqueue(
         deadline=deadline,
         process_at=process_at,
         process_in=process_in,
-        unique=unique,
+        unique=read_unique(unique, key=unique_key, fields=unique_fields, until=unique_until, on_conflict=on_conflict),
         metadata=read_pairs(metadata or ()),
         task_id=task_id,
         retention=retention,
@@ -110,5 +118,6 @@ async def _create(service: TaskService, command: CreateTask, *, watch: bool, as_
     if as_json:
         print_json({"task_id": info.id, "queue": info.queue, "status": info.state}, indent=0)
     else:
-        typer.echo(f"task {plain(info.id)} is {info.state} in queue {plain(info.queue)}")
+        there = " already" if info.existing else ""
+        typer.echo(f"task {plain(info.id)} is{there} {info.state} in queue {plain(info.queue)}")
     return await watch_task(service, info.id, info.queue, as_json=as_json) if watch else 0

@@ -10,15 +10,21 @@ import typer
 
 from taskflow.cli.service import ask
 from taskflow.cli.task_options import (
+    Clash,
     MaxRetries,
     Payload,
     PayloadFile,
     Queue,
     Raw,
     Timeout,
+    UniqueFields,
+    UniqueFor,
+    UniqueKey,
+    UniqueUntil,
     read_pairs,
     read_payload,
     read_span,
+    read_unique,
 )
 
 if TYPE_CHECKING:
@@ -114,10 +120,11 @@ def add(
     retention: Annotated[
         timedelta | None, typer.Option(parser=read_span, metavar="TIME", help="Keep a task so long after its end: 24h.")
     ] = None,
-    unique: Annotated[
-        timedelta | None,
-        typer.Option(parser=read_span, metavar="TIME", help="Enqueue none while an earlier one is there: 1h."),
-    ] = None,
+    unique: UniqueFor = None,
+    unique_key: UniqueKey = None,
+    unique_fields: UniqueFields = None,
+    unique_until: UniqueUntil = None,
+    on_conflict: Clash = None,
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="NAME=TEXT", help="Text that travels with a task; may be repeated.")
     ] = None,
@@ -157,7 +164,7 @@ def add(
         max_retries=max_retries,
         timeout=timeout,
         retention=retention,
-        unique=unique,
+        unique=read_unique(unique, key=unique_key, fields=unique_fields, until=unique_until, on_conflict=on_conflict),
         metadata=read_pairs(metadata or ()),
         missed=missed.value,
         catch_up=catch_up,

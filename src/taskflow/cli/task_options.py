@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from taskflow.unique import Unique
 
 
 def read_span(text: str) -> timedelta:
@@ -34,6 +38,76 @@ Timeout = Annotated[
     timedelta | None,
     typer.Option(parser=read_span, metavar="TIME", help="How long an attempt may take, such as 30s."),
 ]
+
+
+class _Until(StrEnum):
+    """The choices of --unique-until, as `unique.Until` has them."""
+
+    DONE = "done"
+    STARTED = "started"
+    EXPIRED = "expired"
+
+
+class _OnConflict(StrEnum):
+    """The choices of --on-conflict, as `unique.OnConflict` has them."""
+
+    REFUSE = "refuse"
+    RETURN = "return"
+    REPLACE = "replace"
+
+
+UniqueFor = Annotated[
+    timedelta | None,
+    typer.Option("--unique", parser=read_span, metavar="TIME", help="Enqueue the same task once in so long: 1h."),
+]
+UniqueKey = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="What makes it the same, within its type. Default: the payload.")
+]
+UniqueFields = Annotated[
+    str | None, typer.Option(metavar="A,B", help="The payload's fields that make it the same: user_id,address.city.")
+]
+UniqueUntil = Annotated[
+    _Until | None,
+    typer.Option(help="Let the next one in when it has ended (default), was started, or only after the time."),
+]
+Clash = Annotated[
+    _OnConflict | None,
+    typer.Option(
+        "--on-conflict",
+        help="While the same task is there: refuse (default), return that one, or replace it if it waits.",
+    ),
+]
+
+
+def read_unique(
+    ttl: timedelta | None,
+    *,
+    key: str | None,
+    fields: str | None,
+    until: _Until | None,
+    on_conflict: _OnConflict | None,
+) -> timedelta | Unique | None:
+    """Return the unique lock that the options describe: a time alone is asynq's own."""
+    from taskflow.unique import Unique
+
+    choices = {
+        "--unique-key": key,
+        "--unique-fields": fields,
+        "--unique-until": until,
+        "--on-conflict": on_conflict,
+    }
+    made = [name for name, choice in choices.items() if choice is not None]
+    if not made:
+        return ttl
+    if ttl is None:
+        raise typer.BadParameter("goes with --unique, which says for how long at most", param_hint=made[0])
+    return Unique(
+        ttl,
+        key=key,
+        fields=None if fields is None else tuple(name.strip() for name in fields.split(",")),
+        until=until.value if until else "done",
+        on_conflict=on_conflict.value if on_conflict else "refuse",
+    )
 
 
 def read_payload(text: str | None, file: Path | None, *, raw: bool) -> Any:

@@ -15,9 +15,7 @@ from taskflow.config.settings import (
     Cors,
     Health,
     Http,
-    LogFormat,
     Logging,
-    LogLevel,
     Progress,
     Queues,
     RedisSettings,
@@ -29,6 +27,7 @@ from taskflow.config.settings import (
     mask_url,
 )
 from taskflow.config.sources import Setting, describe, environment_name, load_settings, setting_names
+from taskflow.config.values import LogFormat, LogLevel
 
 __all__ = [
     "Api",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -10,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -23,10 +21,24 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskflow.config.values import (
+    Count,
+    Duration,
+    LogFormat,
+    LogLevel,
+    Names,
+    Natural,
+    Port,
+    PositiveDuration,
+    Size,
+    Weights,
+    queue_name,
+    read_json,
+)
 from taskflow.cron import Missed, parsed
-from taskflow.durations import format_duration, parse_duration
-from taskflow.errors import InvalidQueue
-from taskflow.task import TaskOptions, check_queue, check_task_type
+from taskflow.durations import format_duration
+from taskflow.task import TaskOptions, check_task_type
+from taskflow.unique import OnConflict, Unique, Until
 
 MASK = "***"
 
@@ -43,73 +55,6 @@ def mask_url(text: str) -> str:
     if "=" in text:
         text = _URL_SECRET.sub(rf"\1{MASK}", text)
     return text
-
-
-def _queue_name(name: str) -> str:
-    try:
-        check_queue(name)
-    except InvalidQueue as error:
-        raise ValueError(error.reason) from error
-    return name
-
-
-def _read_duration(value: object) -> timedelta:
-    if isinstance(value, str):
-        return parse_duration(value)
-    if not isinstance(value, timedelta):
-        raise ValueError('must be a duration with its unit, such as "30s"')  # noqa: TRY004 - pydantic collects ValueError
-    if value < timedelta(0):
-        raise ValueError("must not be negative")
-    return value
-
-
-def _more_than_zero(duration: timedelta) -> timedelta:
-    if not duration:
-        raise ValueError("must be more than 0s")
-    return duration
-
-
-def _read_names(value: object) -> object:
-    if isinstance(value, str):
-        text = value.strip()
-        return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
-    return value
-
-
-def _read_weights(value: object) -> object:
-    if isinstance(value, str) and value.strip().startswith("{"):
-        return json.loads(value)
-    if isinstance(value, (str, list)):
-        pairs = [str(part).partition("=") for part in _iterate(_read_names(value))]
-        return {name.strip(): weight.strip() if equals else 1 for name, equals, weight in pairs}
-    return value
-
-
-def _read_json(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) else value
-
-
-def _iterate(value: object) -> list[object]:
-    return value if isinstance(value, list) else [value]
-
-
-def _read_level(value: object) -> object:
-    if isinstance(value, str):
-        level = value.lower()
-        return {"warn": "warning", "fatal": "critical"}.get(level, level)
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
-PositiveDuration = Annotated[Duration, AfterValidator(_more_than_zero)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_read_names)]
-Weights = Annotated[Mapping[str, Annotated[int, Field(ge=1)]], BeforeValidator(_read_weights), Field(min_length=1)]
-Size = Annotated[ByteSize, Field(gt=0)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_read_level)]
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-LogFormat = Literal["json", "console", "auto"]
 
 
 class Section(BaseModel):
@@ -190,7 +135,7 @@ class WorkerSettings(Section):
     @field_validator("queues")
     @classmethod
     def _queue_names(cls, queues: Mapping[str, int]) -> Mapping[str, int]:
-        return {_queue_name(name): weight for name, weight in queues.items()}
+        return {queue_name(name): weight for name, weight in queues.items()}
 
     @model_validator(mode="after")
     def _lease_outlives_a_missed_heartbeat(self) -> Self:
@@ -267,7 +212,7 @@ class RedisSettings(Section):
 class Queues(Section):
     """`queues`: `default` is the queue of a task that names none."""
 
-    default: Annotated[str, BeforeValidator(_queue_name)] = "default"
+    default: Annotated[str, BeforeValidator(queue_name)] = "default"
 
 
 class Tasks(Section):
@@ -318,6 +263,29 @@ class Progress(Section):
     max_entries: Count = 1000
 
 
+def _read_lock(value: object) -> object:
+    return {"ttl": value} if isinstance(value, str | timedelta) else value
+
+
+class LockSettings(Section):
+    """`schedules.<id>.unique`: a unique lock; a time alone is its `ttl`. The choices are those of `Unique`."""
+
+    ttl: PositiveDuration
+    key: str | None = None
+    fields: Names | None = None
+    until: Until = "done"
+    on_conflict: OnConflict = "refuse"
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> Self:
+        self.lock()
+        return self
+
+    def lock(self) -> Unique:
+        """Return the lock. Raises `InvalidUnique`."""
+        return Unique(self.ttl, key=self.key, fields=self.fields, until=self.until, on_conflict=self.on_conflict)
+
+
 class ScheduleSettings(Section):
     """`schedules.<id>`: a periodic task; what is None is as the sections `tasks` and `queues` say.
 
@@ -329,11 +297,11 @@ class ScheduleSettings(Section):
     type: str
     payload: Any = None
     timezone: str | None = None
-    queue: Annotated[str, BeforeValidator(_queue_name)] | None = None
+    queue: Annotated[str, BeforeValidator(queue_name)] | None = None
     max_retries: Natural | None = None
     timeout: PositiveDuration | None = None
     retention: Duration | None = None
-    unique: PositiveDuration | None = None
+    unique: Annotated[LockSettings | None, BeforeValidator(_read_lock)] = None
     headers: Mapping[str, str] = {}
     missed: Missed = "skip"
     catch_up: Annotated[int, Field(ge=1, le=10_000)] = 100
@@ -343,12 +311,12 @@ class ScheduleSettings(Section):
     def _can_be_used(self) -> Self:
         check_task_type(self.type)
         parsed(self.spec, self.timezone)
-        TaskOptions(unique=self.unique, headers=self.headers)
+        TaskOptions(headers=self.headers)
         return self
 
 
 Schedules = Annotated[
-    Mapping[Annotated[str, Field(min_length=1, max_length=128)], ScheduleSettings], BeforeValidator(_read_json)
+    Mapping[Annotated[str, Field(min_length=1, max_length=128)], ScheduleSettings], BeforeValidator(read_json)
 ]
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from taskflow.errors import ConfigError, HandlerNotFound
 from taskflow.task import EnqueueOptions, check_queue, check_task_type, close_types, did_you_mean
+from taskflow.unique import Unique
 from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.context import TaskContext
 from taskflow.worker.dependencies import Provide
@@ -35,6 +36,7 @@ class Route(Struct, frozen=True, eq=False):
     queue: str | None = None
     max_retries: int | None = None
     timeout: timedelta | None = None
+    unique: timedelta | Unique | None = None
     retries: RetryPolicy = ASYNQ
     layers: tuple[Middleware, ...] = ()
     """The middleware around this handler only, the first the outermost."""
@@ -49,6 +51,8 @@ class Route(Struct, frozen=True, eq=False):
             options["max_retries"] = self.max_retries
         if self.timeout is not None:
             options["timeout"] = self.timeout
+        if self.unique is not None:
+            options["unique"] = self.unique
         return options
 
 
@@ -110,6 +114,7 @@ class Registry:
         queue: str | None = None,
         max_retries: int | None = None,
         timeout: timedelta | None = None,
+        unique: timedelta | Unique | None = None,
         retries: RetryPolicy | None = None,
         middleware: Iterable[Middleware] = (),
     ) -> Route:
@@ -118,20 +123,23 @@ class Registry:
         Args:
             task_type: The type.
             handler: The handler.
-            queue: Where tasks go that are enqueued through the handler; `max_retries` and `timeout` are theirs, too.
+            queue: Where tasks go that are enqueued through the handler; `max_retries`, `timeout` and `unique` are theirs, too.
             max_retries: See `queue`.
             timeout: See `queue`.
+            unique: See `queue`.
             retries: What becomes of failed attempts; where it says nothing, the registry's does.
             middleware: Layers around this handler only, the first the outermost.
 
         Raises:
             ConfigError: Another handler serves the type, or a layer cannot be called.
-            InvalidOption: The type or queue cannot be used.
+            InvalidOption: The type, the queue or the unique lock cannot be used.
 
         """
         check_task_type(task_type)
         if queue is not None:
             check_queue(queue)
+        if isinstance(unique, timedelta):
+            Unique(unique)
         prefix = task_type.endswith("*")
         name = task_type.removesuffix("*")
         routes = self._prefixes if prefix else self._routes
@@ -147,6 +155,7 @@ class Registry:
             queue=queue,
             max_retries=max_retries,
             timeout=timeout,
+            unique=unique,
             retries=self.retries if retries is None else retries.over(self.retries),
             layers=layers,
         )

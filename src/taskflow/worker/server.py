@@ -371,5 +371,6 @@ def _task_type(route: Route, now: datetime) -> TaskType:
         queue=route.queue,
         max_retries=route.max_retries,
         timeout_seconds=route.timeout.total_seconds() if route.timeout is not None else None,
+        unique=route.unique,
         last_seen=now,
     )
