@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from conftest import StartWorker
-from taskflow import Client, DuplicateTask, Inspector, InvalidOption, Task, TaskContext, TaskFlow, TaskOptions
+from taskflow import Client, DuplicateTask, Inspector, InvalidOption, Task, TaskContext, TaskFlow, TaskOptions, Unique
 
 KEPT = timedelta(minutes=5)
 
@@ -46,6 +46,21 @@ async def test_a_unique_task(client: Client) -> None:
     with pytest.raises(DuplicateTask) as refused:
         await client.enqueue("mail:send", {"to": "a@example.org"}, unique=timedelta(hours=1))
     assert refused.value.holder == first.id
+
+
+async def test_one_task_for_many_calls(client: Client) -> None:
+    # A key, or fields of the payload, say what is the same; the caller gets the task that is there.
+    once = Unique(timedelta(hours=1), fields=("shop",), on_conflict="return")
+    first = await client.enqueue("reindex", {"shop": 7, "because": "a new article"}, unique=once)
+    again = await client.enqueue("reindex", {"shop": 7, "because": "another one"}, unique=once)
+    assert (again.id, again.existing) == (first.id, True)
+
+    # Debounce: each call takes the place of the one before, and the last runs when none has come for a while.
+    newest = Unique(timedelta(hours=1), key="ada", on_conflict="replace")
+    later = timedelta(seconds=30)
+    draft = await client.enqueue("mail:send", {"text": "1 message"}, unique=newest, process_in=later)
+    final = await client.enqueue("mail:send", {"text": "2 messages"}, unique=newest, process_in=later)
+    assert final.replaced == draft.id
 
 
 async def test_a_mistake_is_named_before_anything_is_sent(client: Client) -> None:
