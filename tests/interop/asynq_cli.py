@@ -42,16 +42,9 @@ def moment(text: str) -> datetime:
 
 
 def seconds(text: str) -> float:
-    """The seconds in a Go duration such as `1h0m5s`."""
-    units = {"h": 3600, "m": 60, "s": 1}
-    total, number = 0.0, ""
-    for letter in text:
-        if letter in units:
-            total += units[letter] * float(number)
-            number = ""
-        else:
-            number += letter
-    return total
+    """The seconds in a Go duration such as `1h0m5s` or `850ms`."""
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(h|ms|m|s)", text))
 
 
 def address(url: str) -> str:

@@ -26,10 +26,24 @@ _ROWS = """table => {
 }"""
 
 
+_FACTS = """labels => Object.fromEntries(labels
+    .filter(label => label.nextElementSibling)
+    .map(label => [label.innerText.replace(":", "").trim(), label.nextElementSibling.innerText.trim()]))
+"""
+
+
 async def table(page: Page, label: str) -> list[dict[str, str]]:
-    """Wait for the table of this label; return its rows."""
-    rows: list[dict[str, str]] = await page.get_by_role("table", name=label).first.evaluate(_ROWS)
+    """Wait for the table of this label to have rows; return them."""
+    found = page.get_by_role("table", name=label).first
+    await found.locator("tbody tr").first.wait_for()
+    rows: list[dict[str, str]] = await found.evaluate(_ROWS)
     return rows
+
+
+async def facts(page: Page) -> dict[str, str]:
+    """What stands on the page under small headings: a queue's figures, or a task's details."""
+    found: dict[str, str] = await page.locator("h6.MuiTypography-subtitle2").evaluate_all(_FACTS)
+    return found
 
 
 class Asynqmon:
