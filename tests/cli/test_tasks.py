@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.conftest import Finished, Run, Running, Start, command, environment
+from support.store import Store
+from taskflow.broker.delivery import attempt_line
+from taskflow.task import Attempt
 
 DEMO = "taskflow.worker.handlers.demo:app"
 
@@ -77,6 +81,25 @@ def test_enqueue_with_all_options(cli: Run, here: Path) -> None:
     clash = cli("enqueue", "mail:send", '{"to": "ada"}', "--queue", "low", "--unique", "1h")
     assert clash.returncode == 1
     assert "holds the unique lock" in clash.stderr
+
+
+def test_show_tells_where_the_last_attempt_failed(cli: Run, store: Store) -> None:
+    cli("enqueue", "mail:send", "--task-id", "1")
+    attempts = [
+        Attempt(
+            at=datetime(2026, 1, day, tzinfo=UTC), worker=f"host:{day}", error=f"ValueError: {day}", traceback=traceback
+        )
+        for day, traceback in ((1, "Traceback of the first\n"), (2, 'Traceback:\n  File "mail.py", line 7\n\x1b[2J\n'))
+    ]
+    store.client.hset(store.key("t:1"), "attempts", b"\n".join(attempt_line(attempt) for attempt in attempts))
+
+    shown = cli("tasks", "show", "1").stdout
+    assert "host:1" in shown
+    assert "ValueError: 1" in shown
+    assert shown.endswith('Traceback:\n  File "mail.py", line 7\n\\x1b[2J\n')
+    assert "first" not in shown
+    told = cli("tasks", "show", "1", "--json").json["attempts"]
+    assert [attempt["traceback"] for attempt in told] == [attempt.traceback for attempt in attempts]
 
 
 def test_enqueue_with_the_choices_of_a_unique_lock(cli: Run) -> None:

@@ -68,7 +68,7 @@ def show(
     queue: Queue = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show all that is known of a task: payload, options, times, failed attempts, result.
+    """Show all that is known of a task: payload, options, times, result, failed attempts, traceback of the last one.
 
     \b
     Examples:
@@ -234,8 +234,13 @@ def _as_text(value: Any) -> str | None:
 
 
 def _print_attempts(task: TaskInfo) -> None:
-    from taskflow.cli.output import print_table
+    """Print the failed attempts, and where the last one failed; --json has the tracebacks of all."""
+    from taskflow.cli.output import plain, print_table
 
-    if task.attempts:
-        rows = [(attempt.at.isoformat(timespec="seconds"), attempt.worker, attempt.error) for attempt in task.attempts]
-        print_table(["failed attempt", "worker", "error"], rows, empty="")
+    if not task.attempts:
+        return
+    rows = [(attempt.at.isoformat(timespec="seconds"), attempt.worker, attempt.error) for attempt in task.attempts]
+    print_table(["failed attempt", "worker", "error"], rows, empty="")
+    traceback = task.attempts[-1].traceback
+    if traceback:
+        typer.echo(plain(traceback.rstrip("\n")))
