@@ -227,3 +227,27 @@ async def test_a_delivery_that_was_lost_is_put_back_before_the_worker_ends(
     assert store.list("active") == []
     assert len(store.list("pending")) + store.number("processed") == 1
     assert "deaths" not in store.hash(info.id)
+
+
+async def test_a_worker_that_is_stopped_as_its_queues_grow_empty_has_no_watch_to_wait_for(
+    app: TaskFlow, redis_url: str, client: Client
+) -> None:
+    """The word to stop comes while the watches connect, where a cancellation may get lost on Python 3.11."""
+
+    @app.task("t")
+    async def handler() -> None: ...
+
+    took = []
+    for _ in range(7):
+        await client.enqueue("t")
+        worker = Worker(app.registry, redis_url)
+        settled = asyncio.Event()
+        worker.on_settled = lambda _, __, done=settled: done.set()
+        running = asyncio.create_task(worker.run())
+        await settled.wait()
+        began = time.monotonic()
+        worker.stop()
+        await running
+        took.append(time.monotonic() - began)
+
+    assert sorted(took)[3] < 0.4, took  # a watch that goes on costs half a second, or the second that it is armed

@@ -257,7 +257,7 @@ class Fetcher:
         # A blocked connection serves nobody else.
         blocking = Broker(broker.url, profile=BLOCKING, clock=broker.clock, lease_seconds=broker.lease_seconds)
         try:
-            while True:
+            while not self.stopping:
                 await watch.empty.wait()
                 if watch.pause:
                     await asyncio.sleep(watch.pause * self._rand.uniform(0.5, 1.0))
@@ -271,6 +271,9 @@ class Fetcher:
     async def _pushed(self, blocking: Broker, watch: Watch) -> bool:
         """Wait for a push, and take the task if there are slots to spare; return whether the queue may hold tasks."""
         try:
+            await blocking.open()
+            if self.stopping:  # a cancellation may get lost while the library connects
+                return False
             if self._has_slots_to_spare():
                 return await self._take_at_push(blocking, watch)
             watch.woken = await blocking.wait_for_push(watch.queue, seconds=BLOCK_SECONDS)

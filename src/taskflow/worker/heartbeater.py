@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -66,6 +67,8 @@ class Heartbeater:
         self._watched_thread = threading.get_ident()
         self._alive_at = time.monotonic()
         self._stop = threading.Event()
+        self._own_loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="taskflow heartbeat", daemon=True)
         self.beaten_at = time.monotonic()
         """When Redis last took a beat (`time.monotonic()`); at first, when this was made."""
@@ -81,6 +84,9 @@ class Heartbeater:
     def stop(self) -> None:
         """Stop beating, and withdraw the server's record; blocks for at most some seconds."""
         self._stop.set()
+        if self._own_loop is not None:
+            with suppress(RuntimeError):  # it has ended meanwhile
+                self._own_loop.call_soon_threadsafe(self._woken.set)
         self._thread.join(timeout=5)
 
     def _sign_of_life(self) -> None:
@@ -92,6 +98,7 @@ class Heartbeater:
         asyncio.run(self._work())
 
     async def _work(self) -> None:
+        self._own_loop = asyncio.get_running_loop()
         broker = Broker(self._url, profile=HEARTBEAT, clock=self._clock, lease_seconds=self._lease_seconds)
         try:
             while not self._stop.is_set():
@@ -129,7 +136,9 @@ class Heartbeater:
         """Wait for the next beat, with an eye on the event loop."""
         until = time.monotonic() + self._beat
         while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, STALL / 4))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, STALL / 4)):
+                    await self._woken.wait()
             blocked = time.monotonic() - self._alive_at
             if blocked > STALL and not self._stalled:
                 self._report_stall(blocked)
