@@ -122,7 +122,7 @@ async def test_tasks_that_wait_in_any_state_are_listed(
 
 
 async def test_more_tasks_than_a_page_holds_are_all_seen(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskflow.testing.enqueued._PAGE", 2)
+    monkeypatch.setattr("taskflow.testing.reading._PAGE", 2)
     for n in range(5):
         await client.enqueue("t", {"n": n})
 

@@ -148,8 +148,7 @@ class _Record:
         self.written.append(bytes(result))
 
     def told(self, run: Run, outcome: settling.Outcome | None, now: float) -> TaskRun:
-        task_id = run.delivery.id
-        error = AttemptTimedOut(TIMED_OUT) if run.stop is Stop.TIMEOUT else self.observer.errors.get(task_id)
+        error = AttemptTimedOut(TIMED_OUT) if run.stop is Stop.TIMEOUT else self.observer.errors.get(run.delivery)
         ending, reason, retry_in = _ending(outcome, error, now)
         return TaskRun(
             outcome=ending,
@@ -158,7 +157,7 @@ class _Record:
             retry_in=retry_in,
             progress=tuple(self.progress),
             written=tuple(self.written),
-            returned=self.observer.results.get(task_id, b""),
+            returned=self.observer.results.get(run.delivery, b""),
         )
 
 

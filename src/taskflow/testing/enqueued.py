@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from taskflow.app import TaskFlow
-from taskflow.broker.inspector import Inspector
-from taskflow.broker.queue import Broker
 from taskflow.client import Client
-from taskflow.task import Task, TaskInfo, TaskState
+from taskflow.task import Task, TaskInfo
+from taskflow.testing.reading import reader, tasks_in
 from taskflow.testing.wanted import ANY, TOLERANCE, report, wanted
-
-WAITING = (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING)
-"""The states of tasks that a worker has yet to run."""
-_PAGE = 1000
 
 
 async def all_enqueued(
@@ -39,8 +32,8 @@ async def all_enqueued(
 
     """
     looked_for = wanted(task, payload=payload, queue=queue)
-    async with _reader(app) as (inspector, _):
-        return [one for one in await _waiting(inspector) if not looked_for.differences(one)]
+    async with reader(app) as (inspector, _):
+        return [one for one in await tasks_in(inspector) if not looked_for.differences(one)]
 
 
 async def assert_enqueued(
@@ -72,10 +65,10 @@ async def assert_enqueued(
 
     """
     __tracebackhide__ = True
-    async with _reader(app) as (inspector, now):
+    async with reader(app) as (inspector, now):
         due = process_at if process_in is None else now + process_in
         looked_for = wanted(task, payload=payload, queue=queue, due=due, tolerance=tolerance)
-        waiting = await _waiting(inspector)
+        waiting = await tasks_in(inspector)
     found = [one for one in waiting if not looked_for.differences(one)]
     if len(found) == count or (count is None and found):
         return found
@@ -101,38 +94,7 @@ async def assert_not_enqueued(
     """
     __tracebackhide__ = True
     looked_for = wanted(task, payload=payload, queue=queue)
-    async with _reader(app) as (inspector, now):
-        found = [one for one in await _waiting(inspector) if not looked_for.differences(one)]
+    async with reader(app) as (inspector, now):
+        found = [one for one in await tasks_in(inspector) if not looked_for.differences(one)]
     if found:
         raise AssertionError(report(f"expected no task {looked_for}", found, now))
-
-
-@asynccontextmanager
-async def _reader(app: TaskFlow | Client | str) -> AsyncIterator[tuple[Inspector, datetime]]:
-    """Give an inspector and the time, over a connection of its own unless a client is given."""
-    broker = app.broker if isinstance(app, Client) else Broker(app.redis_url if isinstance(app, TaskFlow) else app)
-    try:
-        await broker.open()
-        yield Inspector(broker), datetime.fromtimestamp(broker.clock.now(), UTC)
-    finally:
-        if not isinstance(app, Client):
-            await broker.close()
-
-
-async def _waiting(inspector: Inspector) -> list[TaskInfo]:
-    found: list[TaskInfo] = []
-    for queue in await inspector.queues():
-        groups = [group.name for group in await inspector.groups(queue)]
-        for state in WAITING:
-            for group in groups if state is TaskState.AGGREGATING else [None]:
-                found += await _all_pages(inspector, queue, state, group)
-    return found
-
-
-async def _all_pages(inspector: Inspector, queue: str, state: TaskState, group: str | None) -> Sequence[TaskInfo]:
-    found: list[TaskInfo] = []
-    page = 0
-    while tasks := await inspector.tasks(queue, state, page=page, size=_PAGE, group=group):
-        found += tasks
-        page += 1
-    return found

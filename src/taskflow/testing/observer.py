@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from taskflow.broker.delivery import Delivery
 from taskflow.wire.payload import encode_payload
 from taskflow.worker.context import TaskContext
 from taskflow.worker.middleware import recovery
@@ -12,7 +13,7 @@ from taskflow.worker.registry import Next, Registry
 
 
 class Observer:
-    """Remembers what attempts returned and raised, by task id.
+    """Remembers what attempts returned and raised.
 
     Attributes:
         results: The result of each attempt that returned, in bytes.
@@ -21,8 +22,8 @@ class Observer:
     """
 
     def __init__(self) -> None:
-        self.results: dict[str, bytes] = {}
-        self.errors: dict[str, BaseException] = {}
+        self.results: dict[Delivery, bytes] = {}
+        self.errors: dict[Delivery, BaseException] = {}
 
     def around(self, registry: Registry) -> Registry:
         """Return the same handlers and middleware with this layer around them; the registry itself stays as it is."""
@@ -33,11 +34,15 @@ class Observer:
 
     async def __call__(self, context: TaskContext, call_next: Next) -> Any:
         """Let the attempt be made, and remember its end."""
-        self.errors.pop(context.id, None)
         try:
             result = await call_next(context)
-            self.results[context.id] = encode_payload(result)
+            self.results[context.delivery] = encode_payload(result)
         except BaseException as error:
-            self.errors[context.id] = error
+            self.errors[context.delivery] = error
             raise
         return result
+
+    def forget(self, delivery: Delivery) -> BaseException | None:
+        """Forget an attempt; return what it raised."""
+        self.results.pop(delivery, None)
+        return self.errors.pop(delivery, None)

@@ -52,4 +52,5 @@ async def _client_of_this_loop(app: TaskFlow) -> AsyncIterator[None]:
 all_enqueued = _blocking(testing.all_enqueued)
 assert_enqueued = _blocking(testing.assert_enqueued)
 assert_not_enqueued = _blocking(testing.assert_not_enqueued)
+drain = _blocking(testing.drain)
 run_task = _blocking(testing.run_task)

@@ -92,14 +92,16 @@ def wanted(
     return Wanted(type=task, payload=payload, whole=whole, queue=queue, due=due, tolerance=tolerance)
 
 
-def report(heading: str, waiting: Sequence[TaskInfo], now: datetime, *, beside: Wanted | None = None) -> str:
-    """Return a failed assertion's message: a heading, and the tasks that wait, those of the right type with what differs."""
-    lines = [heading, f"waiting: {len(waiting) or 'nothing'}"]
-    for task in waiting[:_MOST_LINES]:
+def report(
+    heading: str, tasks: Sequence[TaskInfo], now: datetime, *, beside: Wanted | None = None, verb: str = "waiting"
+) -> str:
+    """Return a failed assertion's message: a heading, and the tasks there are, those of the right type with what differs."""
+    lines = [heading, f"{verb}: {len(tasks) or 'nothing'}"]
+    for task in tasks[:_MOST_LINES]:
         differences = beside.differences(task) if beside is not None and task.type == beside.type else []
         lines.append(f"  {line(task, now)}" + (f"  <- {', '.join(differences)}" if differences else ""))
-    if len(waiting) > _MOST_LINES:
-        lines.append(f"  ... and {len(waiting) - _MOST_LINES} more")
+    if len(tasks) > _MOST_LINES:
+        lines.append(f"  ... and {len(tasks) - _MOST_LINES} more")
     return "\n".join(lines)
 
 
