@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskflow import Client, Inspector, Retry, RevokeTask, SkipRetry, Task, TaskContext, TaskFlow, TaskState
-from taskflow.errors import AttemptError, BrokerUnavailable, HandlerNotFound, InvalidOption, LifespanFailed
+from taskflow.errors import AttemptError, BrokerUnavailable, HandlerNotFound, InvalidOption, StartFailed
 from taskflow.testing import Drained, assert_not_enqueued, drain, running_worker, sync
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
@@ -155,7 +155,7 @@ async def test_a_lifespan_that_fails_fails_the_drain(app: TaskFlow) -> None:
 
     await app.client.enqueue("t")
 
-    with pytest.raises(LifespanFailed, match="no database"):
+    with pytest.raises(StartFailed, match="no database"):
         await drain(app)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,8 +12,18 @@ from typing import Any
 import pytest
 
 from support import handlers
-from taskflow import InvalidOption, InvalidPayload, Registry, Retry, RevokeTask, SkipRetry, TaskContext, TaskFlow
-from taskflow.errors import AttemptTimedOut, HandlerExit, HandlerNotFound
+from taskflow import (
+    Depends,
+    InvalidOption,
+    InvalidPayload,
+    Registry,
+    Retry,
+    RevokeTask,
+    SkipRetry,
+    TaskContext,
+    TaskFlow,
+)
+from taskflow.errors import AttemptTimedOut, HandlerExit, HandlerNotFound, StartFailed
 from taskflow.testing import TaskRun, run_task, sync
 from taskflow.worker.handler import Handler
 
@@ -285,6 +295,122 @@ async def test_middleware_is_around_the_handler_and_the_registry_stays_as_it_is(
     assert (await run_task(app, handler.task("a"))).result() == "ALPHA"
     assert (await run_task(app, handler.task("b"))).reason == "no such key"
     assert app.registry.middleware == [shout]
+
+
+async def test_the_layers_of_a_type_are_around_its_handler_too(app: TaskFlow) -> None:
+    async def twice(context: TaskContext, call_next: Callable[[TaskContext], Awaitable[Any]]) -> Any:
+        return 2 * await call_next(context)
+
+    @app.task("t", middleware=[twice])
+    async def handler(n: int) -> int:
+        return n
+
+    assert (await run_task(app, handler.task(2))).result() == 4
+
+
+async def test_the_policy_of_retries_is_the_apps_own(app: TaskFlow) -> None:
+    @app.task("t", max_retries=3, backoff=[timedelta(seconds=1), timedelta(seconds=5)], is_failure=_is_no_outage)
+    async def handler(down: bool) -> None:
+        raise ConnectionError if down else ValueError
+
+    first = await run_task(app, handler.task(down=False))
+    third = await run_task(app, handler.task(down=False), retried=2)
+    excused = await run_task(app, handler.task(down=True))
+
+    assert (first.retry_in, first.counts) == (timedelta(seconds=1), True)
+    assert third.retry_in == timedelta(seconds=5)
+    assert (excused.outcome, excused.counts) == ("retry", False)
+
+
+def _is_no_outage(error: BaseException) -> bool:
+    return not isinstance(error, ConnectionError)
+
+
+# -- what handlers depend on ------------------------------------------------------------------------------------------
+
+
+happened: list[str] = []
+"""What was opened, closed and done, in order."""
+
+
+async def database() -> AsyncIterator[str]:
+    happened.append("connect")
+    yield "database"
+    happened.append("disconnect")
+
+
+async def transaction(db: str = Depends(database)) -> AsyncIterator[str]:
+    happened.append("begin")
+    yield f"transaction on {db}"
+    happened.append("commit")
+
+
+@pytest.fixture
+def shop(app: TaskFlow) -> TaskFlow:
+    """An app with a lifespan, and a handler that depends on a transaction on a database."""
+    happened.clear()
+
+    @app.lifespan
+    async def around() -> AsyncIterator[None]:
+        happened.append("open")
+        yield
+        happened.append("close")
+
+    @app.task("order")
+    async def order(article: str, tx: str = Depends(transaction, scope="task")) -> str:
+        happened.append("order")
+        return f"{article} in {tx}"
+
+    @app.task("other")
+    async def other() -> None: ...
+
+    return app
+
+
+async def test_dependencies_and_lifespans_are_open_for_the_length_of_the_call(shop: TaskFlow) -> None:
+    assert (await run_task(shop, "order", {"article": "lamp"})).result() == "lamp in transaction on database"
+    assert happened == ["open", "connect", "begin", "order", "commit", "disconnect", "close"]
+
+
+async def test_only_what_the_handler_needs_is_opened(shop: TaskFlow) -> None:
+    await run_task(shop, "other")
+    await run_task(shop, "other", lifespan=False)
+
+    assert happened == ["open", "close"]
+
+
+async def test_dependencies_can_be_overridden(shop: TaskFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shop.dependency_overrides, database, lambda: "fake")
+
+    assert (
+        await run_task(shop, "order", {"article": "lamp"}, lifespan=False)
+    ).result() == "lamp in transaction on fake"
+    assert happened == ["begin", "order", "commit"]
+
+
+async def test_a_dependency_of_the_attempt_that_fails_is_a_failed_attempt(
+    shop: TaskFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise ConnectionError("no transaction")
+
+    monkeypatch.setitem(shop.dependency_overrides, transaction, refuse)
+
+    run = await run_task(shop, "order", {"article": "lamp"})
+
+    assert (run.outcome, run.reason) == ("retry", "ConnectionError: no transaction")
+
+
+async def test_a_dependency_of_the_worker_that_fails_is_an_error_of_the_test(
+    shop: TaskFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise ConnectionError("no database")
+
+    monkeypatch.setitem(shop.dependency_overrides, database, refuse)
+
+    with pytest.raises(StartFailed, match="no database"):
+        await run_task(shop, "order", {"article": "lamp"})
 
 
 # -- in blocking tests ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -23,7 +24,7 @@ from taskflow.errors import AttemptTimedOut, InvalidOption, RevokeTask
 from taskflow.task import EnqueueOptions, Progress, Task
 from taskflow.testing.observer import Observer
 from taskflow.wire import message as wire
-from taskflow.worker import loops
+from taskflow.worker import loops, resources
 from taskflow.worker.executor import Executor, Run
 from taskflow.worker.outcome import TIMED_OUT, Stop
 from taskflow.worker.registry import Registry
@@ -41,6 +42,7 @@ class TaskRun(Struct, frozen=True, kw_only=True):
         error: What the attempt raised, None if it returned. `AttemptTimedOut` if it took longer than its timeout.
         reason: The error's text, as it is kept with a task that is tried again or archived.
         retry_in: The wait before the next attempt, None unless the outcome is `retry`.
+        counts: Whether the attempt costs the task one of its retries; False if it is tried again and `is_failure` says so.
         progress: What the handler published with `context.progress`, in order.
         written: The results it wrote with `context.write_result`, in order.
         returned: The result it returned, as it travels.
@@ -51,6 +53,7 @@ class TaskRun(Struct, frozen=True, kw_only=True):
     error: BaseException | None = None
     reason: str = ""
     retry_in: timedelta | None = None
+    counts: bool = True
     progress: tuple[Progress, ...] = ()
     written: tuple[bytes, ...] = ()
     returned: bytes = b""
@@ -68,34 +71,42 @@ async def run_task(
     payload: Any = None,
     *,
     retried: int = 0,
+    lifespan: bool = True,
     **options: Unpack[EnqueueOptions],
 ) -> TaskRun:
     """Make one attempt at a task in this process, without Redis, and tell what would become of the task.
 
     The task is described as for `Client.enqueue`: a type with its payload and options, or `send_email.task("ada@…")`. It
     travels as it would: the payload is encoded and bound anew, so what cannot travel fails here too. The app's middleware
-    is around the handler, which runs where it would (event loop, thread, process), for as long as it may.
+    is around the handler, which runs where it would (event loop, thread, process), for as long as it may. What it depends
+    on, or what overrides that, is open for the length of the call.
 
     Args:
         app: The application, or its registry.
         task: The task, or its type; a type has the queue, retries and timeout that its handler was registered with.
         payload: Its payload.
         retried: How often the task has failed before.
+        lifespan: Whether the app's lifespans are open meanwhile, as they are in a worker.
         options: Its options, as for `enqueue`: `max_retries`, `timeout`, `headers`, `task_id`...
 
     Raises:
         InvalidOption: An option cannot be used, or the payload has no JSON form.
+        StartFailed: A lifespan, a dependency that a worker opens at its start, or a warm-up raised.
 
     """
     if retried < 0:
         raise InvalidOption("retried", f"must not be negative: {retried}")
     registry = app.registry if isinstance(app, TaskFlow) else app
     clock = _StillClock()
-    delivery = _delivery(_described(registry, task, payload, options), retried, clock)
+    described = _described(registry, task, payload, options)
+    delivery = _delivery(described, retried, clock)
     record = _Record()
-    with tempfile.TemporaryDirectory(prefix="taskflow-") as folder:
-        in_child = FilePublisher(str(Path(folder) / "progress"))
-        run, outcome = await _attempt(record.observer.around(registry), delivery, clock, record, in_child)
+    async with AsyncExitStack() as stack:
+        in_child = FilePublisher(stack.enter_context(tempfile.TemporaryDirectory(prefix="taskflow-")))
+        if lifespan:
+            await stack.enter_async_context(registry.lifespans.opened())
+        observed = resources.opened(record.observer.around(registry), [described.type])
+        run, outcome = await _attempt(await stack.enter_async_context(observed), delivery, clock, record, in_child)
         record.progress += in_child.entries()
     return record.told(run, outcome, clock.now())
 
@@ -103,8 +114,8 @@ async def run_task(
 class FilePublisher:
     """Publishes progress to a file: from a handler's process, which may be killed, to the test's."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, folder: str) -> None:
+        self._path = f"{folder}/progress"
 
     async def __call__(self, entry: Progress) -> None:
         """Append an entry."""
@@ -155,6 +166,7 @@ class _Record:
             error=error,
             reason=reason,
             retry_in=retry_in,
+            counts=outcome.counts if isinstance(outcome, settling.Retry) else True,
             progress=tuple(self.progress),
             written=tuple(self.written),
             returned=self.observer.results.get(run.delivery, b""),
@@ -193,6 +205,9 @@ async def _attempt(
         slot_freed=lambda: None,
     )
     try:
+        route = registry.find(delivery.message.type) if delivery.message is not None else None
+        if route is not None and route.handler.executor == "process":
+            await executor.warm_up()
         executor.start(delivery)
         return await ended
     finally:

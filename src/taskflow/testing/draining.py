@@ -65,7 +65,7 @@ async def drain(
         Exception: What a handler raised.
         TimeoutError: Something is left; it says what. It has been put back into its queue.
         BrokerUnavailable: Redis does not answer.
-        LifespanFailed: A lifespan raised before its `yield`.
+        StartFailed: A lifespan, a dependency or a warm-up raised.
 
     """
     if isinstance(queues, str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from taskflow.broker.delivery import Delivery
@@ -27,7 +26,7 @@ class Observer:
 
     def around(self, registry: Registry) -> Registry:
         """Return the same handlers and middleware with this layer around them; the registry itself stays as it is."""
-        observed = copy.copy(registry)
+        observed = registry.replaced({})
         within = [layer for layer in registry.middleware if layer is not recovery]
         observed.middleware = [self, *within, recovery]
         return observed

@@ -31,7 +31,7 @@ async def running_worker(app: TaskFlow, options: WorkerOptions | None = None) ->
 
     Raises:
         BrokerUnavailable: Redis does not answer.
-        LifespanFailed: A lifespan raised before its `yield`.
+        StartFailed: A lifespan, a dependency or a warm-up raised.
 
     """
     if options is None:
