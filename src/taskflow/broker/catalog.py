@@ -10,8 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from taskflow.broker.queue import Broker
+from taskflow.broker.scripts import Call, Script
 from taskflow.unique import Unique
 from taskflow.wire.keys import TASK_TYPES
+
+PUBLISH = Script("publish_types")
 
 
 class TaskType(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,7 +62,7 @@ class TaskCatalog:
         """Publish types; what was published before of the same type is replaced."""
         if types:
             pairs = [part for entry in types for part in (entry.name, msgspec.json.encode(entry))]
-            await self._broker.execute(("HSET", TASK_TYPES, *pairs))
+            await self._broker.run([Call(PUBLISH, (TASK_TYPES,), pairs)])
 
     async def types(self) -> list[TaskType]:
         """Return the published types, sorted; entries that cannot be read are left out."""

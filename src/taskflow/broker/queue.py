@@ -29,8 +29,8 @@ from taskflow.task import RunningTask, ServerInfo
 from taskflow.wire import message as wire
 from taskflow.wire.keys import ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, queue_keys, server_key, workers_key
 
-RECLAIM, EXTEND, RESULT, FORWARD, EXPIRED, ORPHANS, CLEAN, SERVE = map(
-    Script, ("reclaim", "extend", "result", "forward", "expired", "orphans", "clean", "serve")
+RECLAIM, EXTEND, RESULT, FORWARD, EXPIRED, ORPHANS, CLEAN, SERVE, ANNOUNCE = map(
+    Script, ("reclaim", "extend", "result", "forward", "expired", "orphans", "clean", "serve", "announce")
 )
 LEASE_SECONDS = 30.0
 """asynq's own lease; a heartbeat extends it long before its end."""
@@ -353,8 +353,13 @@ class Broker:
         for task in running:
             args += (task.id, wire.encode_running(task, host=info.host, pid=info.pid, server_id=info.id))
         expiry = int(self.clock.now()) + ttl_seconds
-        await self.execute(("ZADD", ALL_SERVERS, expiry, server), ("ZADD", ALL_WORKERS, expiry, workers))
-        await self.run([Call(SERVE, (server, workers), args)])
+        announced = {ALL_SERVERS: server, ALL_WORKERS: workers}
+        await self.run(
+            [
+                *(Call(ANNOUNCE, (kind,), [expiry, record]) for kind, record in announced.items()),
+                Call(SERVE, (server, workers), args),
+            ]
+        )
 
     async def withdraw_server(self, info: ServerInfo) -> None:
         """Remove a worker server's records."""

@@ -123,7 +123,8 @@ class TaskContext:
     ) -> Awaitable[None]:
         """Publish how far the task has come: 0 to 100 percent, and a word on what it does.
 
-        `await` it in an `async def` handler; in a `def` one the call returns when it is published.
+        `await` it in an `async def` handler; in a `def` one the call returns when it is published. What Redis cannot take, as it
+        does not answer or its memory is full, is dropped and logged: that costs the task nothing.
 
         Raises:
             InvalidOption: The percentage is not a number from 0 to 100.

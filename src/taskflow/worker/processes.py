@@ -7,6 +7,7 @@ import importlib
 import inspect
 import multiprocessing
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pebble
@@ -14,7 +15,7 @@ import structlog
 
 from taskflow.broker import connection, progress, scripts
 from taskflow.broker.delivery import NO_LEASE, Delivery
-from taskflow.errors import ConfigError, StartFailed
+from taskflow.errors import BrokerUnavailable, ConfigError, StartFailed
 from taskflow.task import Progress
 from taskflow.worker.context import RUNNING, Publish, TaskContext
 from taskflow.worker.handler import Handler
@@ -177,7 +178,7 @@ def _child(  # noqa: PLR0917 - pebble passes positional arguments
 
 
 class ChildPublisher:
-    """Publishes progress from a child process, over a connection of its own, made when first needed."""
+    """Publishes progress from a child process, over a connection of its own, made when first needed; see `Reports`."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis_url = redis_url
@@ -185,9 +186,10 @@ class ChildPublisher:
 
     async def __call__(self, entry: Progress) -> None:
         """Publish an entry, blocking; it is a coroutine for the context's sake."""
-        if self._client is None:
-            self._client = connection.connect_sync(self._redis_url)
-        scripts.execute_sync(self._client, progress.commands(entry))
+        with suppress(BrokerUnavailable), scripts.redis_errors():
+            if self._client is None:
+                self._client = connection.connect_sync(self._redis_url)
+            scripts.execute_sync(self._client, progress.commands(entry))
 
 
 async def _refuse(_: Delivery, __: bytes) -> None:

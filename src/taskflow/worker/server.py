@@ -42,6 +42,7 @@ from taskflow.worker.options import WorkerOptions
 from taskflow.worker.outcome import Stop
 from taskflow.worker.processes import ChildPublisher
 from taskflow.worker.registry import Registry, Route
+from taskflow.worker.reports import Reports
 
 _LOG = structlog.get_logger("taskflow.worker")
 _CATALOG_EVERY = 60.0
@@ -160,7 +161,7 @@ class Worker:
             concurrency=options.concurrency,
             threads=options.thread_count,
             processes=options.pool_processes,
-            publish=self._progress.publish,
+            publish=Reports(self._progress).publish,
             publish_in_child=ChildPublisher(self.redis_url),
             write_result=self._write_result,
             finished=self._on_finished,

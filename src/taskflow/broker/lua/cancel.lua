@@ -1,5 +1,6 @@
 -- cancel.lua: stop tasks for good: a waiting one is archived, a running one is marked and its worker told.
 --   include detach, standing, unlist, unlock
+--   flags allow-oom: with memory full, tasks can still be stopped
 --   KEYS  1 pending   2 archived
 --   ARGV  1 key prefix of the queue   2 key of the exact due times   3 states to act on, a space around each   4 now (Unix s)
 --         5 prefix of the channels for ends   6 channel for cancellations

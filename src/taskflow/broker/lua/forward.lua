@@ -1,5 +1,6 @@
 -- forward.lua: make due tasks pending (or members of their group); cancelled ones are archived, ids without a hash dropped.
 --   include unlock
+--   flags allow-oom: with memory full, retries must still come to their end
 --   KEYS  1 scheduled   2 retry   3 pending   4 groups   5 archived   6 due
 --   ARGV  1 task key prefix   2 group key prefix   3 now (Unix s, exact)   4 now (Unix ns)   5 most per set
 --   ->    how many ids were taken off their sets, and when the next falls due (Unix s, '' = nothing waits)

@@ -1,5 +1,6 @@
 -- give_up.lua: archive tasks that are not running, as they are; their locks are freed.
 --   include detach, standing, unlist, unlock
+--   flags allow-oom: with memory full, queues can still be cleared
 --   KEYS  1 pending   2 archived
 --   ARGV  1 key prefix of the queue   2 key of the exact due times   3 states to act on, a space around each
 --         4 now (Unix s)   5 channel prefix   then per task: id

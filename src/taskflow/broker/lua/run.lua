@@ -1,6 +1,7 @@
 -- run.lua: make tasks pending, at the back of their queue. What would keep one from running again is gone with its former
 --   life: the marks of a cancellation, of workers that died with it, and its result.
 --   include detach, standing
+--   flags allow-oom: it takes no more than it frees
 --   KEYS  1 pending
 --   ARGV  1 key prefix of the queue   2 key of the exact due times   3 states to act on, a space around each
 --         4 now (Unix ns)   then per task: id

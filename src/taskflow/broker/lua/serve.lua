@@ -1,4 +1,5 @@
 -- serve.lua: publish a server and what it runs now; both are gone after the TTL unless published again.
+--   flags allow-oom: with memory full, a server that lives must not count as gone
 --   KEYS  1 server   2 its running tasks
 --   ARGV  1 TTL (s)   2 server record   then per running task: id, record
 --   ->    1
