@@ -18,6 +18,7 @@ from msgspec import structs
 from taskflow.broker import connection, scripts
 from taskflow.broker.clock import Clock
 from taskflow.broker.inspector import Inspector
+from taskflow.broker.known_queues import KnownQueues
 from taskflow.broker.placement import Placed, Placement, enqueue_calls, read_placed
 from taskflow.broker.placing import place
 from taskflow.broker.queue import Broker
@@ -271,7 +272,7 @@ class SyncClient:
         self._client = connection.connect_sync(redis_url)
         self._server: connection.Server | None = None
         self._clock = Clock()
-        self._known_queues: set[str] = set()
+        self._known_queues = KnownQueues()
 
     def __enter__(self) -> Self:
         return self
@@ -322,16 +323,19 @@ class SyncClient:
         try:
             return self._place(placements), False
         except BrokerUnavailable:
-            self._known_queues.clear()  # after a failover, what was written last may be gone
+            self._known_queues.forget()  # after a failover, what was written last may be gone
             time.sleep(_PAUSE_BEFORE_REPEAT)
             return self._place(placements), True
 
     def _place(self, placements: Sequence[Placement]) -> list[Placed]:
-        new = {placement.queue for placement in placements} - self._known_queues
+        new = self._known_queues.unknown({placement.queue for placement in placements})
         if new:
             scripts.execute_sync(self._client, [("SADD", ALL_QUEUES, *new)])
-            self._known_queues |= new
+            self._known_queues.learn(new)
         calls = enqueue_calls(placements, now_ns=self._clock.now_ns())
         flags = self._open().understands_flags
-        replies = scripts.run_sync(self._client, [call for call, _ in calls], flags=flags)
-        return read_placed(calls, scripts.checked(replies), len(placements))
+        replies = scripts.checked(scripts.run_sync(self._client, [call for call, _ in calls], flags=flags))
+        if notes := self._known_queues.notes(calls, replies):
+            scripts.execute_sync(self._client, [("SADD", ALL_QUEUES, *notes)])
+            self._known_queues.heed(notes)
+        return read_placed(calls, replies, len(placements))

@@ -12,6 +12,7 @@ from taskflow.broker.figures import Figures
 from taskflow.broker.groups import Groups
 from taskflow.broker.queue import Broker
 from taskflow.broker.reading import is_task, read_call, task_info
+from taskflow.broker.removal import Removal
 from taskflow.broker.steering import ARCHIVE, CANCEL, DELETE, LISTS, RUN, Order, Progress, Steering
 from taskflow.errors import InvalidOption, MessageInvalid, QueueNotFound, TaskFlowError, TaskNotFound
 from taskflow.task import (
@@ -43,6 +44,7 @@ class Inspector:
         self._broker = broker
         self._figures = Figures(broker)
         self._steering = Steering(broker)
+        self._removal = Removal(broker)
 
     # -- queues -------------------------------------------------------------------------------------------------------
 
@@ -103,6 +105,29 @@ class Inspector:
         """Let workers take tasks of a queue again. Raises `QueueNotFound`."""
         await self._check_exists(queue)
         await self._broker.execute(("DEL", queue_keys(queue).paused))
+
+    async def remove_queue(self, queue: str, *, force: bool = False, progress: Progress | None = None) -> int:
+        """Remove a queue with all its keys; return how many tasks were in it.
+
+        It is empty from one moment to the next; its tasks, with the locks they hold, are then deleted in chunks of 500, so
+        that Redis is not held up. A removal that was cut off is finished by another. Tasks that are enqueued meanwhile, or
+        later, make the queue anew. What expires by itself is left to do so: marks of periodic tasks (a day), unique locks
+        of tasks that are gone (their time), a note for clients that think the queue known (two hours).
+
+        Args:
+            queue: The queue.
+            force: Whether tasks in it, those that are kept after their end too, are deleted.
+            progress: Told after each chunk how many tasks are deleted, and how many there were.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            QueueNotEmpty: It holds tasks, and `force` is false.
+            QueueActive: Tasks of it are running; not even force deletes those.
+
+        """
+        check_queue(queue)
+        (info,) = await self.queue_infos([queue])
+        return await self._removal.remove(info, force=force, progress=progress)
 
     async def groups(self, queue: str) -> list[GroupInfo]:
         """Return the groups of a queue with their sizes, by name. Raises `QueueNotFound`."""

@@ -94,7 +94,7 @@ def _call(queue: str, placements: Sequence[Placement], now_ns: int) -> Call:
         due = "" if task.due is None else repr(task.due)
         mark = keys.once_prefix + task.once if task.once else ""
         args += (task.id, task.message, due, task.group, task.lock, task.lock_terms, mark)
-    return Call(ENQUEUE, (keys.pending, keys.scheduled, keys.groups, keys.due), args)
+    return Call(ENQUEUE, (keys.pending, keys.scheduled, keys.groups, keys.due, keys.removed), args)
 
 
 def read_placed(calls: Sequence[tuple[Call, list[int]]], replies: Sequence[list[Any]], count: int) -> list[Placed]:

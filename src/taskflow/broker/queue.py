@@ -21,6 +21,7 @@ from taskflow.broker.delivery import (
     dequeue_call,
     read_deliveries,
 )
+from taskflow.broker.known_queues import KnownQueues
 from taskflow.broker.link import Link
 from taskflow.broker.placement import CHUNK, Placed, Placement, enqueue_calls, read_placed
 from taskflow.broker.scripts import Call, Script
@@ -100,7 +101,7 @@ class Broker:
         self._link = _link(url, profile)
         self.lease_seconds = lease_seconds
         self.server: Server | None = None
-        self._known_queues: set[str] = set()
+        self._known_queues = KnownQueues()
 
     async def open(self) -> Server:
         """Connect: learn the server's version and set the clock. Done by the first operation if not before.
@@ -135,7 +136,7 @@ class Broker:
         try:
             return await scripts.attempt(self._link, commands)
         except BrokerUnavailable:
-            self._known_queues.clear()  # after a failover, what was written last may be gone
+            self._known_queues.forget()  # after a failover, what was written last may be gone
             raise
 
     async def run(self, calls: Sequence[Call]) -> list[Any]:
@@ -147,7 +148,7 @@ class Broker:
         try:
             return await scripts.run(self._link, calls, flags=server.understands_flags)
         except BrokerUnavailable:
-            self._known_queues.clear()
+            self._known_queues.forget()
             raise
 
     # -- enqueue ------------------------------------------------------------------------------------------------------
@@ -157,13 +158,16 @@ class Broker:
         await self._publish_queues({placement.queue for placement in placements})
         calls = enqueue_calls(placements, now_ns=self.clock.now_ns())
         replies = await self.run([call for call, _ in calls])
+        if notes := self._known_queues.notes(calls, replies):
+            await self.execute(("SADD", ALL_QUEUES, *notes))
+            self._known_queues.heed(notes)
         return read_placed(calls, replies, len(placements))
 
     async def _publish_queues(self, queues: set[str]) -> None:
-        new = queues - self._known_queues
+        new = self._known_queues.unknown(queues)
         if new:
             await self.execute(("SADD", ALL_QUEUES, *new))
-            self._known_queues |= new
+            self._known_queues.learn(new)
 
     # -- the way of a task through a worker ---------------------------------------------------------------------------
 

@@ -63,6 +63,8 @@ class QueueKeys:
         "prefix",
         "processed",
         "queue",
+        "removed",
+        "removed_prefix",
         "retry",
         "scheduled",
         "task_prefix",
@@ -89,6 +91,10 @@ class QueueKeys:
         self.aggregation_sets = self.prefix + "aggregation_sets"
         self.once_prefix = f"taskflow:{{{queue}}}:once:"
         """STRING, followed by a text: the id of the task that was stored under it, for a day."""
+        self.removed = f"taskflow:{{{queue}}}:removed"
+        """STRING: a text for each removal of the queue, for some hours."""
+        self.removed_prefix = f"{self.removed}:"
+        """Followed by `pending`, `scheduled`…: what a removed queue held, while it is being deleted."""
         self.due = f"taskflow:{{{queue}}}:due"
         """ZSET: id -> exact due time (Unix s) of scheduled and retry tasks whose time is not a whole second."""
 

@@ -1,6 +1,6 @@
 -- enqueue.lua: store new tasks, each pending, scheduled (a due time wins over a group) or in its group.
 --   include detach, displace, hold, known
---   KEYS  1 pending   2 scheduled   3 groups   4 due
+--   KEYS  1 pending   2 scheduled   3 groups   4 due   5 note of a removal
 --   ARGV  1 key prefix of the queue   2 channel prefix for ends   3 now (Unix ns)   4 now (Unix s)
 --         5 channel for a nearer due time   6 queue   7 TTL of marks (s)
 --         then per task: id, message, due (Unix s, '' = now), group ('' = none), lock key ('' = none), terms of the lock
@@ -9,11 +9,9 @@
 --         if another task holds the lock: its id, or by what is to be done then
 --           return:  {0, its id, what the part `known` says of it, nil if it is gone}
 --           replace: {1, its id}: stored in its place; {0, its id, the state that keeps it there, '' if it is gone}
+--         and one element more, the text of the note, if nothing waited in the queue and it was removed not long ago
 -- Fails here, with nothing written, if a key of the queue holds another kind of value.
-redis.call('LLEN', KEYS[1])
-redis.call('ZCARD', KEYS[2])
-redis.call('SCARD', KEYS[3])
-redis.call('ZCARD', KEYS[4])
+local waiting = redis.call('LLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2]) + redis.call('SCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4])
 
 local queue, tasks = ARGV[1], ARGV[1] .. 't:'
 local stored, pending = {}, {}
@@ -94,5 +92,9 @@ if #pending > 0 then
 end
 if nearest then
   redis.call('PUBLISH', ARGV[5], ARGV[6])
+end
+local note = waiting == 0 and redis.pcall('GET', KEYS[5])
+if type(note) == 'string' then
+  stored[#stored + 1] = note
 end
 return stored

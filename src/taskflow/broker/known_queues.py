@@ -1,0 +1,58 @@
+"""KnownQueues: which queues a client need not name again in `asynq:queues`. No I/O, so both kinds of client share it.
+
+A name is written before a client's first task to a queue, and then remembered. That goes wrong, in asynq too, when the queue
+is removed and the client enqueues to it later: the queue is there, and no tool shows it. So a removal leaves a note, which
+enqueue.lua hands to whoever enqueues into an empty queue; names are remembered for a shorter time than notes last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from taskflow.broker.scripts import Call
+
+NOTE_SECONDS = 2 * 3600
+"""How long the note of a removal lasts."""
+_REMEMBER = NOTE_SECONDS / 2
+
+
+class KnownQueues:
+    """The names that a client has written, and the notes of removals that it has heeded."""
+
+    __slots__ = ("_heeded", "_names", "_until")
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._heeded: dict[str, bytes] = {}
+        self._until = time.monotonic() + _REMEMBER
+
+    def unknown(self, queues: Collection[str]) -> set[str]:
+        """Return those queues whose names are to be written."""
+        if time.monotonic() > self._until:
+            self.forget()
+        return set(queues) - self._names
+
+    def learn(self, queues: Collection[str]) -> None:
+        """Note that names were written."""
+        self._names.update(queues)
+
+    def forget(self) -> None:
+        """Know no names any more: what was written last may be gone."""
+        self._names.clear()
+        self._until = time.monotonic() + _REMEMBER
+
+    def notes(self, calls: Sequence[tuple[Call, list[int]]], replies: Sequence[list[Any]]) -> dict[str, bytes]:
+        """Take the notes of removals off the replies to `enqueue_calls`; return those not heeded yet, by queue."""
+        found = {}
+        for (call, positions), reply in zip(calls, replies, strict=True):
+            if len(reply) > len(positions):
+                queue, note = call.args[5], reply.pop()
+                if self._heeded.get(queue) != note:
+                    found[queue] = note
+        return found
+
+    def heed(self, notes: dict[str, bytes]) -> None:
+        """Note that the names of removed queues were written again."""
+        self._heeded.update(notes)
