@@ -48,8 +48,12 @@ def seconds(text: str) -> float:
 
 
 def address(url: str) -> str:
-    """The test's server as the tool takes it: a path is a unix socket."""
-    return url.removeprefix("unix://").partition("?")[0]
+    """The test's server as the tools take it: a path is a unix socket. Of a cluster, some of its nodes."""
+    return url.rpartition("://")[2].partition("?")[0]
+
+
+def is_cluster(url: str) -> bool:
+    return url.startswith("redis+cluster://")
 
 
 class AsynqCli:
@@ -63,7 +67,8 @@ class AsynqCli:
     """
 
     def __init__(self, program: Path, url: str, home: Path) -> None:
-        self.command = (str(program), "--uri", address(url))
+        where = ("--cluster", "--cluster_addrs") if is_cluster(url) else ("--uri",)
+        self.command = (str(program), *where, address(url))
         self.environment = {"HOME": str(home), "TZ": "UTC", "TERM": "xterm"}
 
     async def __call__(self, *arguments: str) -> str:

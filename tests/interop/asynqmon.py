@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from interop.asynq_cli import address
+from interop.asynq_cli import address, is_cluster
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -68,7 +68,8 @@ class Asynqmon:
 @asynccontextmanager
 async def serving(program: Path, redis_url: str) -> AsyncIterator[Asynqmon]:
     """Start it on a Redis server; it is stopped at the end."""
-    process = await asyncio.create_subprocess_exec(program, "--redis-addr", address(redis_url), stdout=PIPE)
+    where = "--redis-cluster-nodes" if is_cluster(redis_url) else "--redis-addr"
+    process = await asyncio.create_subprocess_exec(program, where, address(redis_url), stdout=PIPE)
     try:
         url = await _first_line(process)
         async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT) as client:

@@ -182,7 +182,7 @@ async def a_system_at_work(app: TaskFlow, start_worker: StartWorker) -> AsyncIte
     await _yesterday(app.redis_url)
     scene = Scene(app)
     _add_handlers(app, scene.stopped)
-    await start_worker(app, queues=QUEUES, concurrency=2, heartbeat=0.1)
+    await start_worker(app, app.redis_url, queues=QUEUES, concurrency=2, heartbeat=0.1)
     await app.client.enqueue_many(_ended())
 
     async def all_ended() -> bool:

@@ -8,16 +8,22 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 )
 
 func main() {
-	redis := flag.String("redis-addr", "127.0.0.1:6379", "host:port of the Redis server, or the path of its unix socket")
+	server := flag.String("redis-addr", "127.0.0.1:6379", "host:port of the Redis server, or the path of its unix socket")
+	nodes := flag.String("redis-cluster-nodes", "", "host:port of nodes of a cluster, separated by commas")
 	flag.Parse()
 
-	handler := asynqmon.New(asynqmon.Options{RedisConnOpt: asynq.RedisClientOpt{Addr: *redis}})
+	var redis asynq.RedisConnOpt = asynq.RedisClientOpt{Addr: *server}
+	if *nodes != "" {
+		redis = asynq.RedisClusterClientOpt{Addrs: strings.Split(*nodes, ",")}
+	}
+	handler := asynqmon.New(asynqmon.Options{RedisConnOpt: redis})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
