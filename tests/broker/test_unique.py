@@ -20,6 +20,7 @@ from taskflow.broker.reading import task_info
 from taskflow.errors import InvalidUnique
 from taskflow.unique import OnConflict
 from taskflow.wire.keys import queue_keys
+from taskflow.wire.message import TaskMessage
 from taskflow.wire.unique import chosen, lock_key
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
@@ -241,6 +242,52 @@ async def test_a_lock_until_its_time_is_over_ends_then(broker: Broker, store: St
     await wait_until(lambda: not store.client.exists(LOCK), 3)
 
     assert await broker.enqueue([placement("b", lock=LOCK)]) == [STORED]
+
+
+# -- asynq's tasks in groups, whose locks their messages name, not their hashes ---------------------------------------
+
+
+async def in_group_as_asynq_writes_it(broker: Broker, store: Store, message: TaskMessage) -> None:
+    await enqueue(broker, placement("a", group="g", lock=LOCK))
+    store.client.hdel(store.key("t:a"), "unique_key")
+    store.client.hset(store.key("t:a"), "msg", message.SerializeToString())
+
+
+STEERS = ["cancel", "archive", "delete"]
+
+
+@pytest.mark.parametrize("steer", STEERS)
+async def test_the_lock_of_asynqs_task_in_a_group_is_freed_with_the_task(
+    broker: Broker, store: Store, inspector: Inspector, steer: str
+) -> None:
+    message = TaskMessage(
+        type="t", payload=b"x" * 300, id="a", queue="default", retry=2**31 - 1, timeout=-1, deadline=2**62
+    )
+    message.unique_key = LOCK
+    message.headers["a"] = "b"
+    await in_group_as_asynq_writes_it(broker, store, message)
+
+    await getattr(inspector, steer)("a", "default")
+
+    assert not store.client.exists(LOCK)
+
+
+@pytest.mark.parametrize("steer", STEERS)
+@pytest.mark.parametrize("other", ["another task's lock", "another key", "no lock", "no message"])
+async def test_what_a_message_says_frees_no_key_but_the_tasks_own_lock(
+    broker: Broker, store: Store, inspector: Inspector, fixed_locks: set[str], steer: str, other: str
+) -> None:
+    fixed_locks.add(LOCK)
+    key = {"another task's lock": LOCK, "another key": "asynq:{other}:unique:t:1"}.get(other, "")
+    await in_group_as_asynq_writes_it(broker, store, TaskMessage(type="t", id="a", queue="default", unique_key=key))
+    store.client.set(key or LOCK, "a" if other == "another key" else "b", ex=60)
+    if other == "no message":
+        store.client.hset(store.key("t:a"), "msg", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")
+
+    await getattr(inspector, steer)("a", "default")
+
+    assert store.client.exists(key or LOCK)
+    assert store.scores("g:g") == {}
 
 
 # -- a clash with a task in each state --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from interop.go_peer import GoPeer
 from support.store import Store
 from support.tasks import take
 from support.waiting import wait_until
-from taskflow import Client, DuplicateTask, Unique
+from taskflow import Client, DuplicateTask, Inspector, Unique
 from taskflow.broker.delivery import Done
 from taskflow.unique import Until
 from taskflow.wire.keys import queue_keys
@@ -115,6 +115,21 @@ async def test_a_fixed_lock_outlasts_its_task(go: GoPeer, client: Client, store:
     await server.event("end", "a")
     await wait_until(lambda: not store.client.exists(store.key("t:a")))
     assert store.client.get(KEY) == b"a"
+
+
+@shows(
+    AREA,
+    "TaskFlow frees the locks of asynq's tasks in groups that it cancels, archives or deletes",
+    Direction.GO_PYTHON,
+)
+@pytest.mark.parametrize("steer", ["cancel", "archive", "delete"])
+async def test_the_lock_of_gos_task_in_a_group_goes_with_it(go: GoPeer, inspector: Inspector, steer: str) -> None:
+    """Asynq names that lock in the message alone."""
+    await go.enqueue("once", b"x", unique="1h", task_id="a", group="g")
+
+    await getattr(inspector, steer)("a", "default")
+
+    assert (await go.enqueue("once", b"x", unique="1h"))["state"] == "pending"
 
 
 @shows(AREA, "asynq's inspector frees TaskFlow's locks of tasks that it deletes", Direction.PYTHON_GO)

@@ -1,5 +1,5 @@
 -- cancel.lua: stop tasks for good: a waiting one is archived, a running one is marked and its worker told.
---   include detach, standing, unlist, unlock
+--   include detach, locked, standing, unlist, unlock
 --   flags allow-oom: with memory full, tasks can still be stopped
 --   KEYS  1 pending   2 archived
 --   ARGV  1 key prefix of the queue   2 key of the exact due times   3 states to act on, a space around each   4 now (Unix s)
@@ -22,7 +22,7 @@ for i = 7, #ARGV, 3 do
       result = 'changed'
     else
       detach(ARGV[1], ARGV[2], id, task[1], task[2], listed)
-      unlock(task[3], id)
+      unlock(locked(ARGV[1], id, task[1], task[3]), id)
       redis.call('HSET', key, 'msg', ARGV[i + 2], 'state', 'archived', 'cancelled', ARGV[4])
       redis.call('HDEL', key, 'pending_since', 'stop')
       redis.call('ZADD', KEYS[2], ARGV[4], id)

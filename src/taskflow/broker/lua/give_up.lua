@@ -1,5 +1,5 @@
 -- give_up.lua: archive tasks that are not running, as they are; their locks are freed.
---   include detach, standing, unlist, unlock
+--   include detach, locked, standing, unlist, unlock
 --   flags allow-oom: with memory full, queues can still be cleared
 --   KEYS  1 pending   2 archived
 --   ARGV  1 key prefix of the queue   2 key of the exact due times   3 states to act on, a space around each
@@ -14,7 +14,7 @@ for i = 6, #ARGV do
   results[#results + 1] = task[1] or false
   if standing(task, ARGV[3]) then
     detach(ARGV[1], ARGV[2], id, task[1], task[2], listed)
-    unlock(task[3], id)
+    unlock(locked(ARGV[1], id, task[1], task[3]), id)
     redis.call('HSET', key, 'state', 'archived')
     if task[4] then
       redis.call('HSET', key, 'cancelled', task[4])
