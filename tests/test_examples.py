@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+PYTEST = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_ADDOPTS": "-p taskflow.pytest_plugin -p pytest_asyncio.plugin -p pytest_timeout -p no:cacheprovider",
+}
+"""The plugins that an example of tests needs, whatever else is installed."""
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PRINTS = {
     "demo.py": [
@@ -33,6 +38,7 @@ PRINTS = {
         "heartbeat: @every 1s in code",
     ],
     "sync_client.py": ["enqueued: 2 tasks", "refused: a task with the id", "enqueued: 100 tasks", "103 lines"],
+    "test_tasks.py": ["6 passed"],
     "fastapi_app.py": ["accepted: 202", "result: 200 {'words': 6}", "missing: 404"],
 }
 
@@ -49,7 +55,7 @@ def test_example(name: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=environment,
+        env=environment | PYTEST,
         timeout=60,
         check=False,
     )
