@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from interop.asynqmon import Asynqmon
+from interop.go_peer import GoPeer
 from interop.scene import GROUP, IN_STATE, NIGHTLY, STATES, Scene, shown
 from support.waiting import wait_until
-from taskflow import QueueInfo, TaskInfo, TaskNotFound, TaskState
+from taskflow import Client, QueueInfo, TaskInfo, TaskNotFound, TaskState
 
 pytestmark = pytest.mark.go
 
@@ -176,6 +177,24 @@ async def test_the_redis_server_is_read(asynqmon: Asynqmon, scene: Scene) -> Non
 
     assert answer["cluster"] is False
     assert answer["info"]["maxmemory_policy"] == "noeviction"
+
+
+async def test_only_an_id_with_a_slash_is_too_much_for_it_whoever_chose_the_id(
+    asynqmon: Asynqmon, client: Client, go: GoPeer
+) -> None:
+    """It lists such a task, but its own routes end at the slash: there it answers with its first page instead."""
+    for task_id in ("py/1", "py:1 größe?#%"):
+        await client.enqueue("mail", task_id=task_id)
+    for task_id in ("go/1", "go:1 größe?#%"):
+        await go.enqueue("mail", b"{}", task_id=task_id)
+
+    tasks = (await asynqmon.get("queues", "default", "pending_tasks"))["tasks"]
+    assert [task["id"] for task in tasks] == ["py/1", "py:1 größe?#%", "go/1", "go:1 größe?#%"]
+    for task_id in ("py:1 größe?#%", "go:1 größe?#%"):
+        assert (await asynqmon.get("queues", "default", "tasks", task_id))["id"] == task_id
+    for task_id in ("py/1", "go/1"):
+        with pytest.raises(ValueError, match="Expecting value"):
+            await asynqmon.get("queues", "default", "tasks", task_id)
 
 
 # -- acting -----------------------------------------------------------------------------------------------------------
