@@ -86,6 +86,20 @@ async def test_queue_rm_with_force_removes_the_tasks_of_a_queue(
     assert left == {"asynq:{held}:paused", "asynq:{held}:unique:mail:", "taskflow:{held}:due"}
 
 
+async def test_a_queue_that_the_tool_has_removed_is_seen_again_with_its_next_task(
+    asynq: AsynqCli, scene: Scene
+) -> None:
+    """Not so in asynq, whose clients write a queue's name once. Ours writes it again after ten seconds."""
+    client = scene.app.client
+    await asynq("queue", "rm", "--force", "held")
+    client.broker._known_queues._until = 0.0  # the ten seconds are over
+
+    await client.enqueue("mail", queue="held")
+
+    assert await scene.inspector.queues() == ["default", "held", "low"]
+    assert "held" in await asynq("queue", "ls")
+
+
 # -- single tasks -----------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 A name is written before a client's first task to a queue, and then remembered. That goes wrong, in asynq too, when the queue
 is removed and the client enqueues to it later: the queue is there, and no tool shows it. So a removal leaves a note, which
-enqueue.lua hands to whoever enqueues into an empty queue; names are remembered for a shorter time than notes last.
+enqueue.lua hands to whoever enqueues into an empty queue. asynq's tools leave none: so names are not remembered for long.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from taskflow.broker.scripts import Call
 
 NOTE_SECONDS = 2 * 3600
 """How long the note of a removal lasts."""
-_REMEMBER = NOTE_SECONDS / 2
+REMEMBER_SECONDS = 10.0
+"""How long names are remembered, and so how long a queue that asynq's tools have removed may stay unseen, at most."""
 
 
 class KnownQueues:
@@ -26,7 +27,7 @@ class KnownQueues:
     def __init__(self) -> None:
         self._names: set[str] = set()
         self._heeded: dict[str, bytes] = {}
-        self._until = time.monotonic() + _REMEMBER
+        self._until = time.monotonic() + REMEMBER_SECONDS
 
     def unknown(self, queues: Collection[str]) -> set[str]:
         """Return those queues whose names are to be written."""
@@ -41,7 +42,7 @@ class KnownQueues:
     def forget(self) -> None:
         """Know no names any more: what was written last may be gone."""
         self._names.clear()
-        self._until = time.monotonic() + _REMEMBER
+        self._until = time.monotonic() + REMEMBER_SECONDS
 
     def notes(self, calls: Sequence[tuple[Call, list[int]]], replies: Sequence[list[Any]]) -> dict[str, bytes]:
         """Take the notes of removals off the replies to `enqueue_calls`; return those not heeded yet, by queue."""
