@@ -138,7 +138,15 @@ async def start_worker(redis_url: str) -> AsyncIterator[StartWorker]:
 
     async def start(app: TaskFlow | Registry, url: str | None = None, **options: Any) -> Worker:
         chosen = {"heartbeat": 0.25, "recover_every": 0.1, "concurrency": 10, "log_tasks": False} | options
-        for name in ("shutdown_timeout", "lease", "heartbeat", "grace", "recover_every", "group_grace"):
+        for name in (
+            "shutdown_timeout",
+            "cleanup_timeout",
+            "lease",
+            "heartbeat",
+            "grace",
+            "recover_every",
+            "group_grace",
+        ):
             if isinstance(chosen.get(name), int | float):
                 chosen[name] = timedelta(seconds=chosen[name])
         registry = app if isinstance(app, Registry) else app.registry

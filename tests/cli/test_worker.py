@@ -15,7 +15,7 @@ from cli.conftest import Run, Start, descendants, http, lives
 from support.waiting import wait_until_sync
 
 TASKS = """
-import os, time
+import asyncio, os, time
 from taskflow import TaskFlow
 
 app = TaskFlow()
@@ -29,6 +29,15 @@ def hang() -> None:
     print("hanging", flush=True)
     while True:
         time.sleep(60)
+
+@app.task("deaf")
+async def deaf() -> None:
+    print("deaf", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
 """
 
 
@@ -91,14 +100,15 @@ def test_processes_whose_supervisor_is_killed_end(start: Start, environ: dict[st
     wait_until_sync(lambda: not any(map(lives, processes)), 10)
 
 
-def test_a_thread_that_cannot_be_stopped_does_not_keep_the_process(
-    start: Start, run: Run, environ: dict[str, str]
+@pytest.mark.parametrize(("handler", "word"), [("hang", "hanging"), ("deaf", "deaf")])
+def test_a_handler_that_cannot_be_stopped_does_not_keep_the_process(
+    start: Start, run: Run, environ: dict[str, str], handler: str, word: str
 ) -> None:
     worker = start("worker", "mytasks:app", "--shutdown-timeout", "100ms", "--health-port", "0", environ=environ)
     worker.wait_for_line("worker started")
-    run("enqueue", "hang", "--task-id", "stuck", environ=environ)
-    worker.wait_for_line("hanging")
-    assert worker.end(signal.SIGTERM, 10) == 0
+    run("enqueue", handler, "--task-id", "stuck", environ=environ)
+    worker.wait_for_line(word)
+    assert worker.end(signal.SIGTERM, 15) == 0
     assert run("tasks", "show", "stuck", "--json", environ=environ).json["state"] == "pending"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from conftest import StartWorker, WaitUntil
 from support.store import Store
@@ -153,6 +155,58 @@ async def test_a_handler_that_swallows_the_cancellation_keeps_its_slot_until_it_
 
     await wait_until(lambda: len(order) == 2)
     assert order == ["stubborn", "next"]
+
+
+async def test_a_handler_that_swallows_one_cancellation_is_cancelled_again(
+    app: TaskFlow, client: Client, inspector: Inspector, start_worker: StartWorker, store: Store, wait_until: WaitUntil
+) -> None:
+    swallowed: list[str] = []
+
+    @app.task("careless")
+    async def careless() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            swallowed.append("once")
+        await asyncio.sleep(60)
+
+    await start_worker(app, cleanup_timeout=0.1)
+    info = await client.enqueue("careless")
+    await wait_until(lambda: store.state(info.id) == "active")
+    await inspector.cancel(info.id)
+
+    await wait_until(lambda: store.state(info.id) == "archived")
+    assert swallowed == ["once"]
+    assert (await inspector.task(info.id)).cancelled
+
+
+async def test_a_handler_that_swallows_every_cancellation_loses_its_task_and_keeps_its_slot(
+    app: TaskFlow, client: Client, inspector: Inspector, start_worker: StartWorker, store: Store, wait_until: WaitUntil
+) -> None:
+    release = asyncio.Event()
+
+    @app.task("deaf")
+    async def deaf() -> str:
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+        return "too late"
+
+    @app.task("next")
+    async def following() -> str:
+        return "next"
+
+    worker = await start_worker(app, concurrency=2, cleanup_timeout=0.1)
+    timed_out = await client.enqueue("deaf", timeout=timedelta(seconds=1), max_retries=0, retention=KEPT)
+    with capture_logs() as logs, pytest.raises(TaskFailed, match="AttemptTimedOut"):
+        await client.result(timed_out, timeout=10)
+
+    assert [log["log_level"] for log in logs if log.get("task_id") == timed_out.id] == ["warning", "error"], "told once"
+    assert worker._executor.free == 1
+    assert await client.result(await client.enqueue("next", retention=KEPT), timeout=5) == "next"
+    release.set()
+    await wait_until(lambda: worker._executor.free == 2)
+    assert (await inspector.task(timed_out.id)).result is None
 
 
 async def test_a_thread_is_asked_to_stop(

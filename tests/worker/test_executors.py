@@ -90,13 +90,13 @@ async def test_a_thread_that_goes_on_after_its_timeout_keeps_its_slot(
 
     await wait_until(lambda: store.state(info.id) == "retry")
     assert "AttemptTimedOut" in store.message(info.id).error_msg
-    assert worker._executor.busy_threads == 1
+    assert worker._executor.left_behind == 1
     assert worker._executor.free == 0
     assert ran == []
 
     go_on.set()
     await wait_until(lambda: ran == ["next"])
-    await wait_until(lambda: worker._executor.busy_threads == 0)
+    await wait_until(lambda: worker._executor.left_behind == 0)
     assert worker._executor.free == 1
 
 

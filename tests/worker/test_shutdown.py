@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -113,7 +114,7 @@ async def test_a_thread_that_does_not_stop_gives_its_task_back(
     worker.stop()
 
     await wait_until(lambda: worker._status == "closed")
-    assert worker.stopped_threads == 1
+    assert worker.left_behind == 1
     assert store.list("pending") == [info.id]
     go_on.set()
 
@@ -251,3 +252,26 @@ async def test_a_worker_that_is_stopped_as_its_queues_grow_empty_has_no_watch_to
         took.append(time.monotonic() - began)
 
     assert sorted(took)[3] < 0.4, took  # a watch that goes on costs half a second, or the second that it is armed
+
+
+async def test_a_handler_that_swallows_its_cancellation_gives_its_task_back(
+    app: TaskFlow, client: Client, start_worker: StartWorker, store: Store, wait_until: WaitUntil
+) -> None:
+    release = asyncio.Event()
+
+    @app.task("deaf")
+    async def deaf() -> None:
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    worker = await start_worker(app, shutdown_timeout=0.1)
+    info = await client.enqueue("deaf")
+    await wait_until(lambda: store.state(info.id) == "active")
+    worker.stop()
+
+    await wait_until(lambda: worker._status == "closed", 10)
+    assert worker.left_behind == 1
+    assert store.list("pending") == [info.id]
+    assert "deaths" not in store.hash(info.id)
+    release.set()

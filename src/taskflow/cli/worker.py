@@ -182,27 +182,33 @@ def _health_address(section: WorkerSettings, index: int, *, chosen: bool) -> tup
 
 
 def _work(worker: Worker, scheduler: Scheduler | None, leash: Leash) -> None:
-    """Run a worker to its end. A thread that nothing can stop does not keep the process."""
+    """Run a worker to its end. A handler that nothing can stop does not keep the process."""
     from taskflow.cli import loop
+
+    if code := loop.run(_work_to_the_end(worker, scheduler, leash)):
+        raise typer.Exit(code)
+
+
+async def _work_to_the_end(worker: Worker, scheduler: Scheduler | None, leash: Leash) -> int:
+    """Run a worker to its end, and return the exit code. The process ends here if the loop would wait for a handler for ever."""
     from taskflow.cli.output import report
     from taskflow.errors import TaskFlowError
 
     code = 0
     try:
-        loop.run(_run_and_tell(worker, scheduler, leash))
+        await _run_and_tell(worker, scheduler, leash)
     except TaskFlowError as error:
         code = report(error)
     except BaseException:
-        if not worker.stopped_threads:
+        if not worker.left_behind:
             raise
         sys.excepthook(*sys.exc_info())
         code = 1
-    if worker.stopped_threads:
+    if worker.left_behind:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    if code:
-        raise typer.Exit(code)
+    return code
 
 
 async def _run_and_tell(worker: Worker, scheduler: Scheduler | None, leash: Leash) -> None:

@@ -111,7 +111,8 @@ class WorkerSettings(Section):
 
     `concurrency`: tasks at a time, per process. `queues`: names to weights; with weights 6 and 3 the first queue gets two
     thirds of the slots while both have tasks; `strict_priority` empties a queue of higher weight before it looks at the
-    next. `shutdown_timeout`: how long running tasks may take to end after the first signal. `processes`: worker processes.
+    next. `shutdown_timeout`: how long running tasks may take to end after the first signal. `cleanup_timeout`: how long a
+    handler may go on after it was cancelled, before it is cancelled again and again. `processes`: worker processes.
     `threads`: for `def` handlers; 0 means as many as `concurrency`, at most 32. `pool_size`: processes for
     `executor="process"` handlers; 0 means one for each core, at most `concurrency`. `lease`: for how long a task belongs to its
     worker without a sign of life; `heartbeat` extends it. `recover_grace`: how long after the lease a task is taken to be
@@ -122,6 +123,7 @@ class WorkerSettings(Section):
     queues: Weights = {"critical": 6, "default": 3, "low": 1}
     strict_priority: bool = False
     shutdown_timeout: Duration = timedelta(seconds=8)
+    cleanup_timeout: Duration = timedelta(seconds=10)
     processes: Count = 1
     threads: Natural = 0
     pool_size: Natural = 0

@@ -151,9 +151,9 @@ class Aggregator:
         self._callbacks.close()
 
     @property
-    def busy_threads(self) -> int:
+    def left_behind(self) -> int:
         """How many threads run a function whose end nobody waits for: nothing can stop them."""
-        return self._callbacks.busy_threads
+        return self._callbacks.left_behind
 
     # -- one set ------------------------------------------------------------------------------------------------------
 

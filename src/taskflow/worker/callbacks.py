@@ -40,7 +40,7 @@ class Callbacks:
         return future
 
     @property
-    def busy_threads(self) -> int:
+    def left_behind(self) -> int:
         """How many threads run a function whose end nobody waits for: nothing can stop them."""
         return sum(not call.done() for call in list(self._calls))
 

@@ -53,9 +53,9 @@ class DeadLetters:
         return bool(self._callers)
 
     @property
-    def busy_threads(self) -> int:
+    def left_behind(self) -> int:
         """How many threads run a function whose end nobody waits for: nothing can stop them."""
-        return self._callbacks.busy_threads
+        return self._callbacks.left_behind
 
     def add(self, delivery: Delivery, outcome: Archive) -> None:
         """Tell of a task that has been archived, unless it was cancelled or nobody wants to know."""

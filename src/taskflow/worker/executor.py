@@ -27,6 +27,13 @@ from taskflow.worker.registry import Next, Registry, Route, wrap
 
 _LOG = structlog.get_logger("taskflow.worker")
 
+CLEANUP = 10.0
+"""How long (s) a handler may go on after it was cancelled."""
+REMIND_EVERY = 0.5
+"""How often (s) it is cancelled again when that time is over."""
+REMINDERS = 4
+"""How many of these cancellations a handler may swallow before its task is given up."""
+
 Finished = Callable[["Run", Outcome | None], None]
 """Called when an attempt has ended; without an outcome when nothing may be written for it."""
 
@@ -34,7 +41,7 @@ Finished = Callable[["Run", Outcome | None], None]
 class Run:
     """An attempt that is under way."""
 
-    __slots__ = ("context", "delivery", "stop", "task", "thread")
+    __slots__ = ("context", "delivery", "given_up", "reminded", "stop", "task", "thread")
 
     def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
@@ -42,6 +49,10 @@ class Run:
         self.stop: Stop | None = None
         self.context: TaskContext | None = None
         self.thread: Future[Any] | None = None
+        self.reminded = 0
+        """How often it was cancelled again."""
+        self.given_up = False
+        """Whether its task was settled although the handler goes on."""
 
     def stopped_by(self) -> Stop | None:
         """Why it was stopped, None if it was not: asked anew after each wait."""
@@ -63,6 +74,7 @@ class Executor:
         write_result: Writes a result while its handler runs.
         finished: See `Finished`.
         slot_freed: Called when a slot has become free.
+        cleanup: How long (s) a handler may go on after it was cancelled, before it is cancelled again and again.
 
     """
 
@@ -80,6 +92,7 @@ class Executor:
         write_result: WriteResult,
         finished: Finished,
         slot_freed: Callable[[], None],
+        cleanup: float = CLEANUP,
     ) -> None:
         self.free = concurrency
         self.concurrency = concurrency
@@ -95,6 +108,8 @@ class Executor:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="taskflow handler")
         self._processes = ProcessPool(processes, registry.warm_ups)
         self._deadlines = Deadlines[Run](lambda run: self.stop(run, Stop.TIMEOUT))
+        self._cleanup = cleanup
+        self._cleanups = Deadlines[Run](self._insist)
         self.use(registry)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -116,8 +131,8 @@ class Executor:
         return list(self._running.values())
 
     @property
-    def busy_threads(self) -> int:
-        """How many slots are held by threads whose task has been given up: nothing can stop them."""
+    def left_behind(self) -> int:
+        """How many slots are held by handlers whose task has been given up: threads, and such as swallow each cancellation."""
         return self.concurrency - self.free - len(self._running)
 
     def start(self, delivery: Delivery) -> None:
@@ -137,6 +152,36 @@ class Executor:
             if run.thread is not None:
                 run.context.stop_flag().set()
             run.task.cancel()
+            self._cleanups.add(run, self._cleanup)
+
+    def _insist(self, run: Run) -> None:
+        """Cancel a handler again that has swallowed its cancellation; in the end its task no longer waits for it."""
+        assert run.task is not None  # noqa: S101 - it was cancelled before
+        run.reminded += 1
+        if run.reminded == 1:
+            _LOG.warning(
+                "a handler goes on after it was cancelled; it is cancelled again and again",
+                task_id=run.delivery.id,
+                queue=run.delivery.queue,
+            )
+        elif run.reminded > REMINDERS and not run.given_up:
+            self.give_up(run)
+        run.task.cancel()
+        self._cleanups.add(run, REMIND_EVERY)
+
+    def give_up(self, run: Run) -> None:
+        """Settle a stopped task although its handler goes on: it keeps its slot, and what it returns no longer counts."""
+        message, why = run.delivery.message, run.stop
+        assert message is not None and why is not None  # noqa: S101, PT018 - it was running, and was stopped
+        _LOG.error(
+            "a handler swallows each cancellation; its task is given up, it keeps its slot",
+            task_id=run.delivery.id,
+            queue=run.delivery.queue,
+            type=message.type,
+        )
+        run.given_up = True
+        self._conclude(run, self._stopped(message, why))
+        self._note_idle()
 
     async def drain(self) -> None:
         """Wait until nothing runs."""
@@ -147,6 +192,7 @@ class Executor:
         for run in self.running:
             self.stop(run, Stop.LOST)
         self._deadlines.close()
+        self._cleanups.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._processes.close()
 
@@ -156,12 +202,18 @@ class Executor:
             outcome = await self._attempt(run)
         finally:
             self._deadlines.discard(run)
-            del self._running[run.delivery]
-            self._finished(run, outcome)
+            if run.stop is not None:
+                self._cleanups.discard(run)
+            if not run.given_up:
+                self._conclude(run, outcome)
             if run.thread is not None and not run.thread.done():
                 self._keep_slot(run)
             else:
                 self._free_slot()
+
+    def _conclude(self, run: Run, outcome: Outcome | None) -> None:
+        del self._running[run.delivery]
+        self._finished(run, outcome)
 
     def _keep_slot(self, run: Run) -> None:
         _LOG.warning("a thread goes on after its task was stopped; it keeps its slot", task_id=run.delivery.id)
@@ -171,9 +223,12 @@ class Executor:
 
     def _free_slot(self) -> None:
         self.free += 1
+        self._note_idle()
+        self._slot_freed()
+
+    def _note_idle(self) -> None:
         if not self._running:
             self._idle.set()
-        self._slot_freed()
 
     async def _attempt(self, run: Run) -> Outcome | None:
         delivery = run.delivery

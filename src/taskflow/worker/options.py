@@ -15,6 +15,7 @@ from taskflow.broker.queue import LEASE_SECONDS
 from taskflow.errors import ConfigError
 from taskflow.task import check_queue
 from taskflow.wire.message import whole_seconds
+from taskflow.worker.executor import CLEANUP
 from taskflow.worker.heartbeater import BEAT
 from taskflow.worker.maintenance import GRACE, RECOVER
 
@@ -36,6 +37,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         pool_size: How many processes run `executor="process"` handlers; 0 (default): one for each core, at most
             `concurrency`.
         shutdown_timeout: How long running tasks may go on after the word to stop. Default 8 s.
+        cleanup_timeout: How long a handler may go on after it was cancelled; then it is cancelled again and again, and at
+            last its task is settled without it. Default 10 s.
         lease: How long the worker may be silent before its tasks count as lost. Default 30 s.
         heartbeat: How often it says that it lives. Default 5 s; at most half of the lease.
         grace: How long a lost task is left alone if it is not known that its server is gone. Default 30 s.
@@ -60,6 +63,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     threads: int = 0
     pool_size: int = 0
     shutdown_timeout: timedelta = timedelta(seconds=8)
+    cleanup_timeout: timedelta = timedelta(seconds=CLEANUP)
     lease: timedelta = timedelta(seconds=LEASE_SECONDS)
     heartbeat: timedelta = timedelta(seconds=BEAT)
     grace: timedelta = timedelta(seconds=GRACE)
@@ -100,6 +104,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             threads=section.threads,
             pool_size=section.pool_size,
             shutdown_timeout=section.shutdown_timeout,
+            cleanup_timeout=section.cleanup_timeout,
             lease=section.lease,
             heartbeat=section.heartbeat,
             grace=section.recover_grace,

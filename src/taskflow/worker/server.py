@@ -50,6 +50,8 @@ _READY_WITHIN = 3 * BEAT
 """A worker counts as ready while its last heartbeat is no older (s)."""
 _SETTLE_AT_STOP = 5.0
 """How long (s) a stopping worker goes on trying to settle what has ended."""
+_GIVE_BACK_AT_STOP = 2.0
+"""How long (s) it then tries to put back the tasks of handlers that do not let themselves be stopped."""
 _STOP_CHECK = 0.01
 
 
@@ -71,8 +73,8 @@ class Worker:
         self.host = socket.gethostname()
         self.ready = asyncio.Event()
         """Set once it takes tasks."""
-        self.stopped_threads = 0
-        """How many threads were still at work when it had stopped."""
+        self.left_behind = 0
+        """How many handlers were still at work when it had stopped: nothing could stop them but the end of the process."""
         self.on_settled: Callable[[Delivery, Outcome], None] | None = None
         """Called for each task that Redis has taken the outcome of; set it before `run`."""
         self._started_at = datetime.now(UTC)
@@ -107,7 +109,7 @@ class Worker:
             finally:
                 self._status = "closed"
                 parts = (self._executor, self._aggregator, self._dead_letters)
-                self.stopped_threads = sum(part.busy_threads for part in parts)
+                self.left_behind = sum(part.left_behind for part in parts)
                 self._executor.close()
         _LOG.info("worker stopped", server_id=self.id)
 
@@ -161,6 +163,7 @@ class Worker:
             concurrency=options.concurrency,
             threads=options.thread_count,
             processes=options.pool_processes,
+            cleanup=options.cleanup_timeout.total_seconds(),
             publish=Reports(self._progress).publish,
             publish_in_child=ChildPublisher(self.redis_url),
             write_result=self._write_result,
@@ -306,6 +309,10 @@ class Worker:
         _LOG.info("stopping: no more tasks are taken", running=len(self._executor.running))
         await self._wait_at_most(self.options.shutdown_timeout.total_seconds(), self._finish_all(), self._hurry.wait())
         await self._wait_at_most(_SETTLE_AT_STOP, self._settle_all())
+        if self._executor.running:
+            for run in self._executor.running:
+                self._executor.give_up(run)
+            await self._wait_at_most(_GIVE_BACK_AT_STOP, self._settle_all())
 
     async def _finish_all(self) -> None:
         """Wait until nothing runs, and no round trip is under way that may bring more."""
