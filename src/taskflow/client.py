@@ -175,12 +175,14 @@ class Client:
     async def enqueue_once(self, task: Task, *, once: str) -> bool:
         """Enqueue a task unless one was enqueued under the same text, to the same queue, within a day; return whether it was.
 
+        If an answer was lost and the task's id is the caller's own choice, another call with this id may be the one that did.
+
         Raises as `enqueue` does, and `DuplicateTask` instead of returning the task that holds the lock.
         """
         placement, info = place(task, now=self.broker.clock.now(), once=once)
         placed, repeated = await self._coalescer.place(placement)
         if placed.stored:
-            return repeated or not placed.repeat
+            return not placed.repeat or (repeated and not placed.marked)
         answer = _answer(task, info, placed, repeated=repeated, now=self.broker.clock.now())
         if isinstance(answer, TaskConflict):
             raise answer

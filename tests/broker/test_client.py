@@ -277,6 +277,27 @@ async def test_an_answer_that_was_lost_is_asked_for_again_and_the_task_is_stored
     assert len(list(raw.scan_iter("asynq:{default}:t:*"))) == 1
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+async def test_after_a_lost_answer_it_is_known_whose_mark_it_is(proxy: Proxy, store: Store, earlier: bool) -> None:
+    """Neither whether the task is there nor whether the mark is tells it: the mark names its task."""
+    async with Client(proxy.url) as client:
+        if earlier:
+            await client.enqueue_once(Task("t"), once="x")
+        await client.enqueue("warm up", queue="other")
+        lost = 0
+
+        def first_time(data: bytes) -> bool:
+            nonlocal lost
+            lost += (hit := enqueues(data))
+            return hit and lost == 1
+
+        proxy.drop_replies(first_time)
+        assert await client.enqueue_once(Task("t"), once="x") is not earlier
+
+    assert lost == 2
+    assert len(store.list("pending")) == 1
+
+
 async def test_a_blocking_client_asks_again_too(proxy: Proxy, store: Store) -> None:
     lost = 0
 

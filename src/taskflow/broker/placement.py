@@ -55,6 +55,7 @@ class Placed(Struct, frozen=True):
     Attributes:
         stored: Whether it is in its queue.
         repeat: Whether it was before.
+        marked: Whether another task was, under the same `once` text.
         holder: The task that holds the lock; of a stored one, the task whose place it took.
         state: The state because of which the holder could not be replaced, '' if it is gone.
         found: What is known of the holder, for `reading.task_info`, where it was asked for and is not gone.
@@ -63,6 +64,7 @@ class Placed(Struct, frozen=True):
 
     stored: bool
     repeat: bool = False
+    marked: bool = False
     holder: str | None = None
     state: str | None = None
     found: Sequence[Any] | None = None
@@ -71,7 +73,8 @@ class Placed(Struct, frozen=True):
 STORED = Placed(stored=True)
 REPEAT = Placed(stored=True, repeat=True)
 ID_TAKEN = Placed(stored=False)
-_CODES = {0: ID_TAKEN, 1: STORED, 2: REPEAT, 3: REPEAT}
+MARKED = Placed(stored=True, repeat=True, marked=True)
+_CODES = {0: ID_TAKEN, 1: STORED, 2: REPEAT, 3: MARKED}
 
 
 def enqueue_calls(placements: Sequence[Placement], *, now_ns: int) -> list[tuple[Call, list[int]]]:

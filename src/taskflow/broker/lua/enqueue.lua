@@ -5,7 +5,8 @@
 --         5 channel for a nearer due time   6 queue   7 TTL of marks (s)
 --         then per task: id, message, due (Unix s, '' = now), group ('' = none), lock key ('' = none), terms of the lock
 --         (see the part `hold`), key of a mark that lets it be stored once ('' = none)
---   ->    per task: 1 stored, 0 the id exists, 2 it exists with this very message (a repeat), 3 the mark is there;
+--   ->    per task: 1 stored, 0 the id exists, 2 it exists with this very message, or the mark is its own (a
+--         repeat), 3 the mark is another's;
 --         if another task holds the lock: its id, or by what is to be done then
 --           return:  {0, its id, what the part `known` says of it, nil if it is gone}
 --           replace: {1, its id}: stored in its place; {0, its id, the state that keeps it there, '' if it is gone}
@@ -50,9 +51,10 @@ for i = 8, #ARGV, 7 do
   -- pcall: a key of another kind counts as taken, and the other tasks are stored nevertheless
   local old = redis.pcall('HGET', key, 'msg')
   local holder = lock ~= '' and redis.pcall('GET', lock)
+  local marked = mark ~= '' and redis.pcall('GET', mark)
   local result = 1
-  if mark ~= '' and redis.call('EXISTS', mark) == 1 then
-    result = 3
+  if marked then
+    result = marked == id and 2 or 3
   elseif holder then
     result = clash(id, message, old, lock, holder, ARGV[i + 5])
   elseif old then
