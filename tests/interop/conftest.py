@@ -14,7 +14,7 @@ from interop.asynq_cli import AsynqCli
 from interop.asynqmon import Asynqmon, serving
 from interop.features import MARK, Direction
 from interop.go_peer import Console, GoPeer
-from interop.go_programs import GoPrograms
+from interop.go_programs import BUILD_SECONDS, GoPrograms
 from interop.runners import GoWorkers, PythonWorkers, Workers
 from interop.scene import Scene, a_system_at_work
 from interop.sides import GoSide, PythonSide, Side
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
     from conftest import StartWorker
     from support.browser import Window
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each test in here time for a build besides its own: any may be the first that needs a program."""
+    own = float(config.getini("timeout"))
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(own + BUILD_SECONDS))
 
 
 @pytest.fixture(scope="session")
