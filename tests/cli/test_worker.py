@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import redis
 
 from cli.conftest import Run, Start, descendants, http, lives
 from support.waiting import wait_until_sync
@@ -172,3 +173,39 @@ def test_a_lifespan_that_fails_ends_the_command_with_its_reason(
     worker.wait_for_line("lifespan database failed at the start: ConnectionError: no route to the database")
     assert worker.process.wait(10) == 1
     assert "in database" in worker.stderr  # the traceback
+
+
+def test_a_process_that_has_taken_its_tasks_is_replaced_at_once(
+    start: Start, run: Run, environ: dict[str, str], raw: redis.Redis
+) -> None:
+    """One process is supervised too then; its end is no death, and nothing is put back."""
+    worker = start("worker", "mytasks:app", "--max-tasks", "3", "--health-port", "0", environ=environ)
+    worker.wait_for_line("all worker processes run")
+    for _ in range(7):
+        run("enqueue", "who:am-i", environ=environ)
+
+    wait_until_sync(lambda: int(raw.get("asynq:{default}:processed") or 0) == 7, 30)
+    wait_until_sync(lambda: worker.stderr.count("worker started") == 3, 10)
+    assert worker.end(signal.SIGTERM, 15) == 0
+    lines = [json.loads(line) for line in worker.stderr.splitlines()]
+    limits = [line for line in lines if "reached a limit; it makes way" in line["event"]]
+    assert [(line["limit"], line["tasks"]) for line in limits] == [("tasks", 3)] * 2
+    assert sum("a fresh process takes the place" in line["event"] for line in lines) == 2
+    assert not [line for line in lines if "died" in line["event"]]
+
+
+def test_a_memory_limit_that_the_process_cannot_keep_is_an_error(
+    start: Start, environ: dict[str, str], here: Path
+) -> None:
+    """The limit may be the application's own setting."""
+    own = "TaskFlow(settings=load_settings(environ={}, overrides={'server.worker.max_memory': '10MB'}))"
+    tasks = TASKS.replace("TaskFlow()", own).replace(
+        "import os", "from taskflow.config import load_settings\nimport os"
+    )
+    (here / "limited.py").write_text(tasks)
+    redis_url = environ["TASKFLOW_REDIS_URL"]
+
+    worker = start("worker", "limited:app", "--health-port", "0", "--redis-url", redis_url)
+
+    worker.wait_for_line("max_memory: 10MB is too little")
+    assert worker.process.wait(10) != 0

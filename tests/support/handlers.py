@@ -36,6 +36,10 @@ def endless() -> None:
     time.sleep(600)
 
 
+def own_pid() -> int:
+    return os.getpid()
+
+
 def tell_pid(context: TaskContext, path: str) -> None:
     """Write down this process's pid, then wait for ever."""
     Path(path).write_text(str(os.getpid()))

@@ -12,6 +12,8 @@ import socket
 import threading
 
 READY = b"r"
+RETIRED = 75
+"""The exit code of a child that has reached a limit of its life and makes way for a fresh one (EX_TEMPFAIL: try again)."""
 _GRACE = 10.0
 """How long (s) a child whose supervisor is gone may take to stop in order."""
 

@@ -1,4 +1,4 @@
-"""Supervisor: runs child processes, restarts those that die, and ends them all. The other end of each child's leash."""
+"""Supervisor: runs child processes, restarts those that die or retire, and ends them all. The other end of each child's leash."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
-from taskflow.cli.leash import READY
+from taskflow.cli.leash import READY, RETIRED
 from taskflow.errors import TaskFlowError
 
 _LOG = structlog.get_logger("taskflow.supervisor")
@@ -126,6 +126,9 @@ class Supervisor:
             del self._children[part.name]
             if self._stopping.is_set():
                 return
+            if code == RETIRED:
+                _LOG.info("a fresh process takes the place of one that has reached a limit", part=part.name)
+                continue
             if part.name in self._waiting and code >= 0:
                 raise PartFailed(part.name, code)
             if self._changed[part.name].is_set():

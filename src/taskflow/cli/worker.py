@@ -33,6 +33,12 @@ def worker(
     ] = None,
     concurrency: Annotated[int | None, typer.Option(metavar="N", help="Tasks at once, in each process.")] = None,
     processes: Annotated[int | None, typer.Option(metavar="N", help="Worker processes.")] = None,
+    max_tasks: Annotated[
+        int | None, typer.Option(metavar="N", help="Replace a process by a fresh one after N tasks.")
+    ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Or when it uses so much memory, such as 512MB.")
+    ] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Empty the queue of the highest weight first, always.")
     ] = None,
@@ -61,6 +67,7 @@ def worker(
       taskflow worker tasks:app
       taskflow worker tasks:app --queues critical=6,default=3,low=1 --concurrency 50
       taskflow worker shop.tasks:app --processes 4 --health-port 9000    (health on 9000 to 9003)
+      taskflow worker tasks:app --processes 2 --max-tasks 10000 --max-memory 512MB    (for what leaks)
       taskflow worker tasks:app --with-scheduler
       taskflow worker taskflow.worker.handlers.demo:app
     """  # noqa: D301 - \b marks lines that help must not fold
@@ -68,6 +75,8 @@ def worker(
         "queues": queues,
         "concurrency": concurrency,
         "processes": processes,
+        "max_tasks": max_tasks,
+        "max_memory": max_memory,
         "strict_priority": strict,
         "shutdown_timeout": shutdown_timeout,
         "health.port": health_port,
@@ -76,7 +85,7 @@ def worker(
     settings = options.settings({_SECTION + name: value for name, value in given.items()})
     options.export()
     start_logging(settings)
-    if settings.server.worker.processes > 1 and leash is None:
+    if leash is None and _needs_supervisor(settings.server.worker):
         _supervise(settings.server.worker, target)
     else:
         _run(
@@ -88,6 +97,10 @@ def worker(
             leash=leash,
             with_scheduler=with_scheduler and index == 0,
         )
+
+
+def _needs_supervisor(section: WorkerSettings) -> bool:
+    return bool(section.processes > 1 or section.max_tasks or section.max_memory)
 
 
 def _supervise(section: WorkerSettings, target: str) -> None:
@@ -131,6 +144,9 @@ def _run(
             found.app.redis_url = line.redis_url
         settings, url = found.app.settings, found.app.redis_url
     settings = _merged(settings, given, changed)
+    if leash is None and _needs_supervisor(settings.server.worker):  # the application's own settings say so
+        _supervise(settings.server.worker, target)
+        return
     chosen = "health.port" in changed or _is_chosen(settings)
     health = _health_address(settings.server.worker, index, chosen=chosen)
     options = msgspec.structs.replace(WorkerOptions.of(settings), health=health)
@@ -191,12 +207,14 @@ def _work(worker: Worker, scheduler: Scheduler | None, leash: Leash) -> None:
 
 async def _work_to_the_end(worker: Worker, scheduler: Scheduler | None, leash: Leash) -> int:
     """Run a worker to its end, and return the exit code. The process ends here if the loop would wait for a handler for ever."""
+    from taskflow.cli.leash import RETIRED
     from taskflow.cli.output import report
     from taskflow.errors import TaskFlowError
 
     code = 0
     try:
         await _run_and_tell(worker, scheduler, leash)
+        code = RETIRED if worker.retired else 0
     except TaskFlowError as error:
         code = report(error)
     except BaseException:

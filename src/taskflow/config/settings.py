@@ -114,8 +114,9 @@ class WorkerSettings(Section):
     next. `shutdown_timeout`: how long running tasks may take to end after the first signal. `cleanup_timeout`: how long a
     handler may go on after it was cancelled, before it is cancelled again and again. `processes`: worker processes.
     `threads`: for `def` handlers; 0 means as many as `concurrency`, at most 32. `pool_size`: processes for
-    `executor="process"` handlers; 0 means one for each core, at most `concurrency`. `lease`: for how long a task belongs to its
-    worker without a sign of life; `heartbeat` extends it. `recover_grace`: how long after the lease a task is taken to be
+    `executor="process"` handlers; 0 means one for each core, at most `concurrency`. `max_tasks` and `max_memory`: when a process
+    has taken so many tasks, or holds so much memory, a fresh one takes its place once its tasks have ended; 0 means never.
+    `lease`: for how long a task belongs to its worker without a sign of life; `heartbeat` extends it. `recover_grace`: how long after the lease a task is taken to be
     lost. `recover_interval`: time between sweeps that take over lost tasks.
     """
 
@@ -127,6 +128,8 @@ class WorkerSettings(Section):
     processes: Count = 1
     threads: Natural = 0
     pool_size: Natural = 0
+    max_tasks: Natural = 0
+    max_memory: Annotated[ByteSize, Field(ge=0)] = ByteSize(0)
     lease: PositiveDuration = timedelta(seconds=30)
     heartbeat: PositiveDuration = timedelta(seconds=5)
     recover_grace: Duration = timedelta(seconds=30)

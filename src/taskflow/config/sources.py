@@ -253,6 +253,6 @@ def _scalar_as_text(value: object) -> str:
 
 def _size_as_text(size: int) -> str:
     for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
-        if size % factor == 0:
+        if size and size % factor == 0:
             return f"{size // factor}{unit}"
     return str(size)

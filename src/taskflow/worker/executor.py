@@ -69,6 +69,7 @@ class Executor:
         concurrency: How many tasks run at once.
         threads: How many `def` handlers run at once.
         processes: How many handlers run at once that have a process of their own.
+        max_tasks: After how many of its tasks such a process is replaced, 0 for never.
         publish: Publishes progress.
         publish_in_child: Publishes it from the process of a handler that has one; it is pickled.
         write_result: Writes a result while its handler runs.
@@ -87,6 +88,7 @@ class Executor:
         concurrency: int,
         threads: int,
         processes: int,
+        max_tasks: int = 0,
         publish: Publish,
         publish_in_child: Publish,
         write_result: WriteResult,
@@ -106,7 +108,7 @@ class Executor:
         self._loop = asyncio.get_running_loop()
         self._running: dict[Delivery, Run] = {}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="taskflow handler")
-        self._processes = ProcessPool(processes, registry.warm_ups)
+        self._processes = ProcessPool(processes, registry.warm_ups, max_tasks=max_tasks)
         self._deadlines = Deadlines[Run](lambda run: self.stop(run, Stop.TIMEOUT))
         self._cleanup = cleanup
         self._cleanups = Deadlines[Run](self._insist)

@@ -22,6 +22,7 @@ from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.worker import loops
 from taskflow.worker.completer import Completer
 from taskflow.worker.executor import Executor
+from taskflow.worker.lifetime import Lifetime
 
 _LOG = structlog.get_logger("taskflow.worker")
 
@@ -89,6 +90,7 @@ class Fetcher:
         completer: Has the outcomes to settle.
         leases: Takes the deliveries whose lease the heartbeat keeps.
         server_id: This server's id, the owner of what it takes.
+        lifetime: How many more tasks it may take.
 
     """
 
@@ -101,6 +103,7 @@ class Fetcher:
         leases: set[Delivery],
         *,
         server_id: str,
+        lifetime: Lifetime,
         strict: bool = False,
     ) -> None:
         self._broker = broker
@@ -110,6 +113,7 @@ class Fetcher:
         self._completer = completer
         self._leases = leases
         self._server_id = server_id
+        self._lifetime = lifetime
         self._watches = {queue: Watch(queue) for queue in self._weights}
         self._round_trips = 2 if executor.concurrency >= OVERLAP_FROM else 1
         self._work = asyncio.Event()
@@ -197,7 +201,7 @@ class Fetcher:
             return {}
         slots = self._executor.free - self._reserved
         most = -(-self._executor.concurrency // self._round_trips)
-        slots = min(slots, most, MOST_AT_ONCE)
+        slots = min(slots, most, MOST_AT_ONCE, self._lifetime.left - self._reserved)
         if slots <= 0:
             return {}
         weights = {queue: weight for queue, weight in self._weights.items() if not self._watches[queue].empty.is_set()}
@@ -220,6 +224,7 @@ class Fetcher:
         for delivery in deliveries:
             self._leases.add(delivery)
             self._executor.start(delivery)
+        self._lifetime.took(deliveries)
 
     async def _reclaim(self) -> None:
         while self._lost_fetches:
@@ -285,7 +290,9 @@ class Fetcher:
     def _has_slots_to_spare(self) -> bool:
         """Whether a watch may keep a slot while it waits: at least half of all must stay free for the other queues."""
         spare = self._executor.free - self._reserved - 1
-        return not self.stopping and spare >= self._executor.concurrency / 2
+        if self.stopping or self._lifetime.left - self._reserved <= self._executor.concurrency:
+            return False
+        return spare >= self._executor.concurrency / 2
 
     async def _take_at_push(self, blocking: Broker, watch: Watch) -> bool:
         self._fetches += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any
 
 import structlog
@@ -58,3 +58,10 @@ async def cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
             task.exception()
     if cancelled:
         raise asyncio.CancelledError
+
+
+async def wait_at_most(seconds: float, *events: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of the events has come, or the time is over."""
+    tasks = [asyncio.create_task(event) for event in events]
+    await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    await cancel_all(tasks)

@@ -36,6 +36,10 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         threads: How many `def` handlers run at once; 0 (default): as many as `concurrency`, at most 32.
         pool_size: How many processes run `executor="process"` handlers; 0 (default): one for each core, at most
             `concurrency`.
+        max_tasks: After how many tasks (up to a tenth fewer, at random) the worker stops as if told to, so that a fresh process
+            can take its place; 0 (default): never. Who runs the worker starts that process: `taskflow worker` does. Tasks
+            with `executor="process"` do not count; each process of theirs is replaced after as many.
+        max_memory: At how many bytes of memory in use it stops in the same way, looked at with each heartbeat; 0 (default): never.
         shutdown_timeout: How long running tasks may go on after the word to stop. Default 8 s.
         cleanup_timeout: How long a handler may go on after it was cancelled; then it is cancelled again and again, and at
             last its task is settled without it. Default 10 s.
@@ -62,6 +66,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     concurrency: int = 100
     threads: int = 0
     pool_size: int = 0
+    max_tasks: int = 0
+    max_memory: int = 0
     shutdown_timeout: timedelta = timedelta(seconds=8)
     cleanup_timeout: timedelta = timedelta(seconds=CLEANUP)
     lease: timedelta = timedelta(seconds=LEASE_SECONDS)
@@ -86,6 +92,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"queues: the weight of {queue!r} must be at least 1, not {weight}")
         if self.concurrency < 1:
             raise ConfigError(f"concurrency: must be at least 1, not {self.concurrency}")
+        if self.max_tasks < 0 or self.max_memory < 0:
+            raise ConfigError("max_tasks and max_memory must not be negative; 0 means no limit")
         if self.group_grace <= timedelta(0) or self.group_max_delay < timedelta(0):
             raise ConfigError("group_grace must be more than 0, and group_max_delay not less")
         if not 0 <= self.group_max_size <= LARGEST_SET:
@@ -103,6 +111,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             concurrency=section.concurrency,
             threads=section.threads,
             pool_size=section.pool_size,
+            max_tasks=section.max_tasks,
+            max_memory=int(section.max_memory),
             shutdown_timeout=section.shutdown_timeout,
             cleanup_timeout=section.cleanup_timeout,
             lease=section.lease,

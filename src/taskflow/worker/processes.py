@@ -39,11 +39,13 @@ class ProcessPool:
     Args:
         workers: How many.
         warm_ups: What each calls at its start.
+        max_tasks: After how many tasks each is replaced, 0 for never.
 
     """
 
-    def __init__(self, workers: int, warm_ups: Sequence[WarmUp] = ()) -> None:
+    def __init__(self, workers: int, warm_ups: Sequence[WarmUp] = (), *, max_tasks: int = 0) -> None:
         self._workers = workers
+        self._max_tasks = max_tasks
         self._warm_ups = warm_ups
         self._spawn = multiprocessing.get_context("spawn")
         self._pool: pebble.ProcessPool | None = None
@@ -124,6 +126,7 @@ class ProcessPool:
         places = [(warm_up.__module__, warm_up.__qualname__) for warm_up in self._warm_ups]
         return pebble.ProcessPool(
             self._workers,
+            max_tasks=self._max_tasks,
             initializer=_warm_up if places else None,
             initargs=(places, self._reports),
             context=self._spawn,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from taskflow.broker.catalog import TaskType
 from taskflow.errors import ConfigError, HandlerNotFound
 from taskflow.task import EnqueueOptions, check_queue, check_task_type, close_types, did_you_mean
 from taskflow.unique import Unique
@@ -54,6 +55,20 @@ class Route(Struct, frozen=True, eq=False):
         if self.unique is not None:
             options["unique"] = self.unique
         return options
+
+    def published(self, now: datetime) -> TaskType:
+        """What the catalog says of it."""
+        return TaskType(
+            type=self.type,
+            prefix=self.prefix,
+            schema=self.handler.schema,
+            doc=self.handler.doc.partition("\n\n")[0],
+            queue=self.queue,
+            max_retries=self.max_retries,
+            timeout_seconds=self.timeout.total_seconds() if self.timeout is not None else None,
+            unique=self.unique,
+            last_seen=now,
+        )
 
 
 class Registry:

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from taskflow.broker import connection
-from taskflow.broker.catalog import TaskCatalog, TaskType
+from taskflow.broker.catalog import TaskCatalog
 from taskflow.broker.delivery import Archive, Delivery, Outcome, Retry
 from taskflow.broker.groups import Groups
 from taskflow.broker.progress import ProgressStream
@@ -36,12 +36,13 @@ from taskflow.worker.fetcher import Fetcher
 from taskflow.worker.health import HealthServer
 from taskflow.worker.heartbeater import BEAT, Heartbeater
 from taskflow.worker.last_words import LastWords
+from taskflow.worker.lifetime import Lifetime
 from taskflow.worker.maintenance import Maintenance
 from taskflow.worker.middleware import logging, recovery
 from taskflow.worker.options import WorkerOptions
 from taskflow.worker.outcome import Stop
 from taskflow.worker.processes import ChildPublisher
-from taskflow.worker.registry import Registry, Route
+from taskflow.worker.registry import Registry
 from taskflow.worker.reports import Reports
 
 _LOG = structlog.get_logger("taskflow.worker")
@@ -79,25 +80,37 @@ class Worker:
         """Called for each task that Redis has taken the outcome of; set it before `run`."""
         self._started_at = datetime.now(UTC)
         self._status = "new"
+        self._told_to_stop = False
         self._word_to_stop = asyncio.Event()
+        """Set by whoever runs it, or when its lifetime is over."""
+        self._lifetime = Lifetime(
+            self.options.max_tasks, self.options.max_memory, counts=self._counts, over=self._word_to_stop.set
+        )
         self._hurry = asyncio.Event()
         self._starting: asyncio.Timeout | None = None
 
     def stop(self) -> None:
         """Stop: take no more tasks, let running ones end; called again: put them back at once."""
-        if self._word_to_stop.is_set():
+        if self._told_to_stop:
             self._hurry.set()
+        self._told_to_stop = True
         self._word_to_stop.set()
         if self._starting is not None:
             self._starting.reschedule(0)  # gives up the start
 
+    @property
+    def retired(self) -> bool:
+        """Whether it stopped because it had reached `max_tasks` or `max_memory`: a fresh process should take its place."""
+        return self._lifetime.ended and not self._told_to_stop
+
     async def run(self) -> None:
-        """Work until `stop` is called.
+        """Work until `stop` is called, or until `max_tasks` or `max_memory` is reached.
 
         Raises:
             BrokerUnavailable: Redis does not answer at the start; later outages are waited out.
             UnsupportedServer: The server is too old or set up to lose tasks.
             StartFailed: A lifespan, a dependency or a warm-up raised.
+            ConfigError: `max_memory` is less than what the process uses before its first task.
             OSError: The health server's port is taken.
 
         """
@@ -114,6 +127,7 @@ class Worker:
         _LOG.info("worker stopped", server_id=self.id)
 
     async def _work(self) -> None:
+        self._lifetime.begin()
         background = [asyncio.create_task(part, name=name) for name, part in self._parts()]
         self._fetching = asyncio.create_task(self._fetcher.run(), name="fetcher")
         try:
@@ -163,6 +177,7 @@ class Worker:
             concurrency=options.concurrency,
             threads=options.thread_count,
             processes=options.pool_processes,
+            max_tasks=options.max_tasks,
             cleanup=options.cleanup_timeout.total_seconds(),
             publish=Reports(self._progress).publish,
             publish_in_child=ChildPublisher(self.redis_url),
@@ -177,6 +192,7 @@ class Worker:
             self._completer,
             self._leases,
             server_id=self.id,
+            lifetime=self._lifetime,
             strict=options.strict,
         )
         self._maintenance = Maintenance(
@@ -248,12 +264,13 @@ class Worker:
             ("due news", self._maintenance.keep_listening(self._due_news)),
             ("catalog", loops.every(_CATALOG_EVERY, self._publish_types, name="catalog")),
             *([("aggregator", self._aggregator.run())] if self.registry.aggregates else []),
+            *([("memory", self._watch_memory())] if self._lifetime.watches_memory else []),
             *sweeps,
         ]
 
     async def _publish_types(self) -> None:
         now = datetime.now(UTC)
-        await TaskCatalog(self._broker).publish([_task_type(route, now) for route in self.registry.routes])
+        await TaskCatalog(self._broker).publish([route.published(now) for route in self.registry.routes])
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
@@ -290,6 +307,13 @@ class Worker:
                 )
                 self._executor.stop(run, Stop.LOST)
 
+    def _counts(self, delivery: Delivery) -> bool:
+        route = self.registry.find(delivery.message.type) if delivery.message is not None else None
+        return route is None or route.handler.executor != "process"
+
+    def _watch_memory(self) -> Coroutine[Any, Any, None]:
+        return loops.every(self.options.heartbeat.total_seconds(), self._lifetime.check_memory, name="memory")
+
     # -- stop ---------------------------------------------------------------------------------------------------------
 
     async def _wait_for_word(self, background: Sequence[asyncio.Task[None]]) -> None:
@@ -307,12 +331,12 @@ class Worker:
         self._fetcher.stop()
         self._aggregator.stop()
         _LOG.info("stopping: no more tasks are taken", running=len(self._executor.running))
-        await self._wait_at_most(self.options.shutdown_timeout.total_seconds(), self._finish_all(), self._hurry.wait())
-        await self._wait_at_most(_SETTLE_AT_STOP, self._settle_all())
+        await loops.wait_at_most(self.options.shutdown_timeout.total_seconds(), self._finish_all(), self._hurry.wait())
+        await loops.wait_at_most(_SETTLE_AT_STOP, self._settle_all())
         if self._executor.running:
             for run in self._executor.running:
                 self._executor.give_up(run)
-            await self._wait_at_most(_GIVE_BACK_AT_STOP, self._settle_all())
+            await loops.wait_at_most(_GIVE_BACK_AT_STOP, self._settle_all())
 
     async def _finish_all(self) -> None:
         """Wait until nothing runs, and no round trip is under way that may bring more."""
@@ -333,13 +357,6 @@ class Worker:
     def _untold(self) -> bool:
         """Whether something is yet to be said of tasks that have ended."""
         return self._last_words.busy or self._dead_letters.busy
-
-    @staticmethod
-    async def _wait_at_most(seconds: float, *events: Coroutine[Any, Any, object]) -> None:
-        """Wait until one of the events has come, or the time is over."""
-        tasks = [asyncio.create_task(event) for event in events]
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        await loops.cancel_all(tasks)
 
     # -- about itself -------------------------------------------------------------------------------------------------
 
@@ -368,17 +385,3 @@ class Worker:
         if not self._fetcher.available:
             return "Redis does not answer"
         return self._why_no_redis()
-
-
-def _task_type(route: Route, now: datetime) -> TaskType:
-    return TaskType(
-        type=route.type,
-        prefix=route.prefix,
-        schema=route.handler.schema,
-        doc=route.handler.doc.partition("\n\n")[0],
-        queue=route.queue,
-        max_retries=route.max_retries,
-        timeout_seconds=route.timeout.total_seconds() if route.timeout is not None else None,
-        unique=route.unique,
-        last_seen=now,
-    )
