@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -51,7 +52,9 @@ async def test_processes_that_are_replaced_every_500_tasks_do_each_task_once(
     limits = ["--processes", "2", "--max-tasks", str(MAX_TASKS)]
     output = tmp_path / "output"
     with output.open("wb") as file:
-        supervisor = subprocess.Popen([*command, *limits], cwd=tmp_path, env=environment, stdout=file, stderr=file)
+        supervisor = await asyncio.to_thread(
+            subprocess.Popen, [*command, *limits], cwd=tmp_path, env=environment, stdout=file, stderr=file
+        )
     workers.all.append(supervisor)
 
     await wait_until(lambda: len(store.scores("completed")) == TASKS, 100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -56,14 +57,33 @@ async def test_tasks_that_come_one_by_one_count_too(
     @app.task("t")
     async def handler() -> None: ...
 
+    def processed(count: int) -> bool:
+        return store.number("processed") == count
+
     worker, running = alive(app, max_tasks=9, concurrency=2, queues={"default": 1, "other": 1})
     await asyncio.wait_for(worker.ready.wait(), 5)
     for n in range(12):
         await client.enqueue("t")
-        await wait_until(lambda expected=min(n + 1, 9): store.number("processed") == expected)
+        await wait_until(partial(processed, min(n + 1, 9)))
     await asyncio.wait_for(running, 5)
 
     assert len(store.list("pending")) == 3
+
+
+async def test_few_tasks_left_and_several_queues(app: TaskFlow, client: Client, store: Store) -> None:
+    """Two round trips share what is left; the one that finds nothing left must not put the other to sleep."""
+
+    @app.task("t")
+    async def handler() -> None: ...
+
+    queues = dict.fromkeys(("default", "a", "b", "c", "d"), 1)
+    for _ in range(5):
+        await client.enqueue_many([Task("t")] * 2)
+        worker, running = alive(app, max_tasks=2, concurrency=100, queues=queues)
+        await asyncio.wait_for(running, 5)
+        assert worker.retired
+
+    assert store.number("processed") == 10
 
 
 async def test_what_runs_may_end_and_a_signal_then_is_the_first_one(

@@ -189,6 +189,7 @@ class Fetcher:
             return True
         finally:
             self._reserved -= slots
+            self.news()  # what was reserved may be had again; another round trip that found none left has gone to sleep
         self._answered()
         for refused in exchanged.errors:
             _LOG.error("Redis refused a queue's command; is another kind of value under its key?", error=str(refused))
