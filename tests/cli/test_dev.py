@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from cli.conftest import Running, Start, descendants, http, lives
+from cli.conftest import Run, Running, Start, descendants, http, lives
 from support.servers import skip
 from support.waiting import wait_until_sync
 from taskflow.broker.embedded import INSTALL_HINT, find_server
@@ -104,6 +104,16 @@ def test_the_banner_says_where_everything_is(start: Start) -> None:
         '"demo"',
     ):
         assert text in banner
+    assert dev.end(signal.SIGTERM, 10) == 0
+
+
+def test_the_banner_gives_the_line_that_leads_the_command_line_to_the_store(start: Start, run: Run) -> None:
+    dev = start("dev", environ=ANY_PORT)
+    dev.wait_for_line("Ctrl-C ends it all")
+    (line,) = [line for line in dev.stdout.splitlines() if "export" in line]
+    name, _, url = line.strip().removeprefix("export ").partition("=")
+
+    assert run("queues", "ls", environ={name: url}).returncode == 0
     assert dev.end(signal.SIGTERM, 10) == 0
 
 

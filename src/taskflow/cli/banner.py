@@ -16,12 +16,16 @@ _TASKS = "/api/v1/tasks"
 
 
 class Addresses(NamedTuple):
-    """What runs where: URLs; None for what does not run. `target` is the worker's MODULE:APP."""
+    """What runs where: URLs; None for what does not run. `target` is the worker's MODULE:APP.
+
+    `own_store` says that nothing but this banner knows where the store is.
+    """
 
     api: str
     health: str | None
     redis: str
     target: str | None
+    own_store: bool
 
 
 def print_banner(addresses: Addresses, *, as_json: bool) -> None:
@@ -59,10 +63,10 @@ def _first_steps(addresses: Addresses) -> list[str]:
         example = '{"type": "TYPE", "payload": {}}'
     create = f"curl -s {addresses.api}{_TASKS} -H 'Content-Type: application/json' -d '{example}'"
     watch = f"curl -N '{addresses.api}{_TASKS}/TASK_ID/progress/stream?history=true'"
-    return [
-        "Create a task:",
-        f"  {create}",
-        "Watch it (its task_id is in the answer):",
-        f"  {watch}",
-        "Ctrl-C ends it all.",
-    ]
+    steps = ["Create a task:", f"  {create}", "Watch it (its task_id is in the answer):", f"  {watch}"]
+    if addresses.own_store:
+        steps += [
+            "For the command line and Python programs in another terminal:",
+            f"  export TASKFLOW_REDIS_URL={addresses.redis}",
+        ]
+    return [*steps, "Ctrl-C ends it all."]

@@ -76,6 +76,7 @@ def dev(
             health=f"http://{_reachable(health.host)}:{health_port}" if health_port and not no_worker else None,
             redis=own or settings.redis.effective_url,
             target=None if no_worker else target,
+            own_store=own is not None,
         )
         parts = _parts(api_port, None if no_worker else target, health_port, own)
         _supervise(parts, Path.cwd() if reload else None, lambda: print_banner(addresses, as_json=as_json))
