@@ -340,3 +340,12 @@ def test_a_periodic_task_that_cannot_be_used_is_refused_with_its_name(
 
     with pytest.raises(ConfigError, match=rf"schedules\.nightly.*{reason}"):
         load_settings(tmp_path / "taskflow.yaml", environ={})
+
+
+def test_debug_lowers_the_level_that_is_not_set_and_names_become_labels() -> None:
+    assert load_settings(environ={}).log_level == "info"
+    assert load_settings(environ={}).app.labels == {}
+    debug = load_settings(environ={"TASKFLOW_APP_DEBUG": "true", "TASKFLOW_APP_NAME": "shop"})
+    assert (debug.log_level, debug.app.labels) == ("debug", {"app": "shop"})
+    chosen = load_settings(environ={"TASKFLOW_APP_DEBUG": "true"}, overrides={"logging.level": "warning"})
+    assert chosen.log_level == "warning"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import io
 import json
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from taskflow.broker.delivery import Delivery
 from taskflow.observability.logs import configure_logging, mask_secrets, render_json
+from taskflow.observability.request_log import RequestLog
 from taskflow.wire.message import TaskMessage
 from taskflow.worker.context import RUNNING, TaskContext
 
@@ -97,6 +99,26 @@ def test_a_line_of_json_begins_with_time_level_and_event() -> None:
         "queue": "default",
     }
     assert line["timestamp"].endswith("Z")
+
+
+def test_labels_stand_in_every_line() -> None:
+    """The lines of HTTP requests take a way of their own."""
+    configure_logging("info", "json", stream := Stream(), labels={"app": "shop", "environment": "test"})
+
+    structlog.get_logger().info("one")
+    logging.getLogger("library").warning("two")
+    structlog.get_logger().info("three", app="other")
+
+    async def request() -> None:
+        RequestLog().add("GET", "/", 200, 0.1, "id")
+
+    asyncio.run(request())
+    assert [(line["app"], line["environment"]) for line in stream.lines] == [
+        ("shop", "test"),
+        ("shop", "test"),
+        ("other", "test"),
+        ("shop", "test"),
+    ]
 
 
 def test_lines_below_the_level_are_not_even_put_together() -> None:

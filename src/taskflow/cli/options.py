@@ -55,4 +55,4 @@ def start_logging(settings: Settings) -> None:
     from taskflow.observability.logs import configure_logging
 
     stream = sys.stdout if settings.logging.output == "stdout" else sys.stderr
-    configure_logging(settings.logging.level, settings.logging.format, stream)
+    configure_logging(settings.log_level, settings.logging.format, stream, labels=settings.app.labels)

@@ -64,11 +64,20 @@ class Section(BaseModel):
 
 
 class App(Section):
-    """`app`: what this installation is called, in logs and on pages."""
+    """`app`: which installation this is. `name` and `environment`, where they are set, stand in each log line of JSON.
+
+    `debug` makes `logging.level` debug, unless that is set.
+    """
 
     name: str = "taskflow"
     environment: str = "development"
     debug: bool = False
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What is set, as it stands in log lines."""
+        known = {"name": ("app", self.name), "environment": ("environment", self.environment)}
+        return dict(label for name, label in known.items() if name in self.model_fields_set)
 
 
 class Http(Section):
@@ -339,6 +348,11 @@ class Settings(BaseSettings):
     logging: Logging = Logging()
     progress: Progress = Progress()
     schedules: Schedules = {}
+
+    @property
+    def log_level(self) -> LogLevel:
+        """The lowest level of log lines: `logging.level`, or what `app.debug` makes of its default."""
+        return "debug" if self.app.debug and "level" not in self.logging.model_fields_set else self.logging.level
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Protocol, TextIO
 
 import msgspec
@@ -38,6 +39,8 @@ def configure_logging(
     level: LogLevel = "info",
     format: LogFormat = "auto",  # noqa: A002 - the setting's own name
     stream: TextIO | None = None,
+    *,
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Send all log lines of this process to one stream.
 
@@ -50,13 +53,14 @@ def configure_logging(
         format: `json`: one object per line, in UTF-8. `console`: for people. `auto` (default): `console` if the stream is a
             terminal.
         stream: Where lines go. Default: standard error.
+        labels: Fields that stand in each line of JSON.
     """
     stream = stream or sys.stderr
     as_json = format == "json" or (format == "auto" and not stream.isatty())
     number = logging.getLevelNamesMapping()[level.upper()]
     as_bytes = as_json and hasattr(stream, "buffer")
     sink = _BytesSink(stream) if as_bytes else structlog.WriteLogger(stream)
-    chain = _json_chain(as_bytes=as_bytes) if as_json else _console_chain(colors=stream.isatty())
+    chain = _json_chain(labels, as_bytes=as_bytes) if as_json else _console_chain(colors=stream.isatty())
     structlog.configure(
         processors=chain,
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -79,6 +83,17 @@ def add_task(_logger: object, _method: str, event: EventDict) -> EventDict:
         task = {"task_id": context.id, "type": context.type, "queue": context.queue, "retried": context.retried}
         return {**task, **event}
     return event
+
+
+class Labels:
+    """A structlog processor that says which installation a line is of."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self.labels = dict(labels)
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        """Return the line with the labels that it does not have."""
+        return {**self.labels, **event}
 
 
 class _Sink(Protocol):
@@ -116,9 +131,10 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
-def _json_chain(*, as_bytes: bool) -> list[Processor]:
+def _json_chain(labels: Mapping[str, str], *, as_bytes: bool) -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
+        *([Labels(labels)] if labels else []),
         add_task,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

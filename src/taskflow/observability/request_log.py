@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from taskflow.config import mask_url
-from taskflow.observability.logs import render_json
+from taskflow.observability.logs import Labels, render_json
 
 _LOG = structlog.get_logger("taskflow.api")
 _PROBES = frozenset({"/health", "/ready", "/live", "/metrics"})
@@ -41,6 +41,8 @@ class RequestLog:
         self._encode = msgspec.json.Encoder().encode
         self._lines: list[bytes] = []
         self._write: Callable[[bytes], Any] | None = None
+        self._end = b"}"
+        """How each line ends: with the labels of this installation."""
         self._known = False
 
     def add(self, method: str, path: str, status: int, seconds: float, request_id: str) -> None:
@@ -48,7 +50,7 @@ class RequestLog:
         probe = path in _PROBES
         milliseconds = round(seconds * 1000, 3)
         if not self._known:
-            self._write = _json_sink()
+            self._write, self._end = _json_sink(), _end_of_lines()
             self._known = True
         if self._write is None:
             log = _LOG.debug if probe else _LOG.info
@@ -61,12 +63,18 @@ class RequestLog:
         line = _Line(datetime.now(UTC), name, "request", method, mask_url(path), status, milliseconds, request_id)
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(self._encode(line))
+        self._lines.append(self._encode(line)[:-1] + self._end)
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
         if self._write is not None:
             self._write(b"\n".join(lines))
+
+
+def _end_of_lines() -> bytes:
+    """Return the labels that every line has, and the brace behind them."""
+    found = [each.labels for each in structlog.get_config()["processors"] if isinstance(each, Labels)]
+    return b"," + msgspec.json.encode(found[0])[1:] if found else b"}"
 
 
 def _json_sink() -> Callable[[bytes], Any] | None:
