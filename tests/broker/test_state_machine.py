@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import pytest
@@ -13,65 +13,46 @@ import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from msgspec import structs
 
 from support.clock import MovableClock
 from support.invariants import violations
+from support.model import ENDED, Model, ModelTask, Order
 from support.store import Store
 from support.tasks import placement
 from taskflow import Broker, Inspector, TaskNotFound
 from taskflow.broker.delivery import Archive, Complete, Delivery, Done, Outcome, Requeue, Retry, Settled
-from taskflow.broker.placement import ID_TAKEN, REPEAT, STORED, Placed
+from taskflow.broker.placement import REPEAT, Placed, Placement
+from taskflow.broker.reading import task_info
 from taskflow.errors import TaskActive, TaskFinished
 
 IDS = [f"task-{i}" for i in range(6)]
 LOCKS = ["", "asynq:{default}:unique:t:1", "asynq:{default}:unique:t:2"]
 RETENTION = 50
 OUTCOMES = ["done", "complete", "retry", "archive", "requeue"]
-ENDED = ("completed", "archived")
+ORDERS = st.builds(
+    Order,
+    id=st.sampled_from(IDS),
+    lock=st.sampled_from(LOCKS),
+    group=st.sampled_from(["", "g"]),
+    wait=st.sampled_from([None, None, 3, 3.25, 20.5]),
+    until=st.sampled_from(["done", "done", "started", "expired"]),
+    choice=st.sampled_from(["refuse", "return", "replace", "replace"]),
+)
 
 
-@dataclass
-class ModelTask:
-    """What the model knows of one task; `due` is its exact time, `until` when it is cleaned up."""
-
-    id: str
-    number: int
-    lock: str
-    group: str
-    state: str = "pending"
-    due: float = 0.0
-    until: float = 0.0
-    retried: int = 0
-    deaths: int = 0
-    cancelled: bool = False
-    lease_end: float = 0.0
-    delivery: Delivery | None = None
-
-
-@dataclass
-class Model:
-    """The queue as it ought to be: `pending` is in the order in which tasks run."""
-
-    tasks: dict[str, ModelTask] = field(default_factory=dict)
-    pending: list[str] = field(default_factory=list)
-    locks: dict[str, str] = field(default_factory=dict)
-    processed: int = 0
-    failed: int = 0
-
-    def unlock(self, task: ModelTask) -> None:
-        if self.locks.get(task.lock) == task.id:
-            del self.locks[task.lock]
-
-    def drop(self, task: ModelTask) -> None:
-        self.unlock(task)
-        del self.tasks[task.id]
-
-    def archive(self, task: ModelTask, now: float) -> None:
-        self.unlock(task)
-        task.state, task.until, task.delivery = "archived", now, None
-
-    def in_state(self, state: str) -> set[str]:
-        return {task.id for task in self.tasks.values() if task.state == state}
+def _placement(order: Order, number: int, due: float) -> Placement:
+    return placement(
+        order.id,
+        payload=b"%d" % number,
+        due=due or None,
+        group=order.group,
+        lock=order.lock,
+        lock_seconds=10_000,
+        until=order.until,
+        on_conflict=order.choice,
+        retention=RETENTION,
+    )
 
 
 class Queue(RuleBasedStateMachine):
@@ -102,50 +83,51 @@ class Queue(RuleBasedStateMachine):
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
-    @rule(
-        task_id=st.sampled_from(IDS),
-        lock=st.sampled_from(LOCKS),
-        group=st.sampled_from(["", "g"]),
-        wait=st.sampled_from([None, None, 3, 3.25, 20.5]),
-    )
-    def enqueue(self, task_id: str, lock: str, group: str, wait: float | None) -> None:
-        due = None if wait is None else round(self.clock.now() + wait, 6)
-        self.placed += 1
-        payload = b"%d" % self.placed
-        one = placement(
-            task_id, payload=payload, lock=lock, lock_seconds=10_000, group=group, due=due, retention=RETENTION
-        )
-        (placed,) = self.do(self.broker.enqueue([one]))
-        holder = self.model.locks.get(lock)
-        if task_id in self.model.tasks:
-            assert placed == ID_TAKEN
-            return
-        if holder is not None and holder != task_id:
-            assert placed == Placed(stored=False, holder=holder)
-            return
-        assert placed == STORED
-        task = ModelTask(task_id, self.placed, lock, group)
-        if due is not None:
-            task.state, task.due = "scheduled", due
-        elif group:
-            task.state = "aggregating"
-        else:
-            self.model.pending.append(task_id)
-        self.model.tasks[task_id] = task
-        if lock:
-            self.model.locks[lock] = task_id
-        assert self.do(self.broker.enqueue([one])) == [REPEAT]
+    @rule(orders=st.lists(ORDERS, min_size=1, max_size=3))
+    def enqueue(self, orders: list[Order]) -> None:
+        """One call with some tasks, which may clash with one another; a repeat of one of them changes nothing."""
+        now, first = self.clock.now(), self.placed + 1
+        self.placed += len(orders)
+        due = [0.0 if order.wait is None else round(now + order.wait, 6) for order in orders]
+        placements = [_placement(*one) for one in zip(orders, count(first), due, strict=False)]
+        answers = self.do(self.broker.enqueue(placements))
+        for order, number, at, answer in zip(orders, count(first), due, answers, strict=False):
+            self._equal(answer, self.model.place(order, number, at))
+        if answers[-1].stored:
+            (again,) = self.do(self.broker.enqueue(placements[-1:]))
+            last = orders[-1]
+            self._equal(again, self.model.answer(last) if last.lock and last.choice != "refuse" else REPEAT)
 
-    @rule(count=st.integers(1, 4))
-    def dequeue(self, count: int) -> None:
+    def _equal(self, placed: Placed, expected: Placed) -> None:
+        """Compare, and what is said of the holder with what the model knows of it."""
+        if placed.found is not None:
+            assert placed.holder is not None
+            info = task_info("default", placed.holder, placed.found, now=self.clock.now())
+            task = self.model.tasks[placed.holder]
+            assert (info.state, info.payload) == (task.state, b"%d" % task.number)
+        assert structs.replace(placed, found=None) == expected
+
+    @precondition(lambda self: self.model.fixed)
+    @rule(data=st.data())
+    def the_time_of_a_fixed_lock_is_over(self, data: st.DataObject) -> None:
+        lock = data.draw(st.sampled_from(sorted(self.model.fixed)))
+        self.raw.delete(lock)
+        self.model.fixed.remove(lock)
+        del self.model.locks[lock]
+
+    @rule(most=st.integers(1, 4))
+    def dequeue(self, most: int) -> None:
         self.clock.advance(0.01)  # leases that differ
-        deliveries = self.do(self.broker.dequeue({"default": count}, owner="s:1"))
-        expected, self.model.pending = self.model.pending[:count], self.model.pending[count:]
+        deliveries = self.do(self.broker.dequeue({"default": most}, owner="s:1"))
+        expected, self.model.pending = self.model.pending[:most], self.model.pending[most:]
         assert [one.id for one in deliveries] == expected
         for delivery in deliveries:
             task = self.model.tasks[delivery.id]
             assert delivery.cancelled == task.cancelled
             task.state, task.delivery, task.lease_end = "active", delivery, delivery.expiry
+            if task.starts_free:
+                self.model.unlock(task)
+                task.lock, task.starts_free = "", False
 
     @precondition(lambda self: self.model.in_state("active"))
     @rule(data=st.data(), name=st.sampled_from(OUTCOMES), wait=st.sampled_from([2.0, 2.75]))
@@ -279,8 +261,6 @@ class Queue(RuleBasedStateMachine):
                 self.do(self.inspector.delete(task_id, "default"))
         else:
             self.do(self.inspector.delete(task_id, "default"))
-            if task.state == "pending":
-                self.model.pending.remove(task_id)
             self.model.drop(task)
 
     @rule()
@@ -298,7 +278,7 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def the_queue_is_consistent(self) -> None:
-        assert violations(self.raw, "default") == []
+        assert violations(self.raw, "default", self.model.fixed) == []
 
     @invariant()
     def the_queue_equals_the_model(self) -> None:
@@ -324,6 +304,8 @@ class Queue(RuleBasedStateMachine):
             message = self.store.message(task.id)
             assert message.payload == b"%d" % task.number
             assert message.retried == task.retried
+            assert fields.get("unique_key", b"").decode() == task.lock
+            assert ("lock_until" in fields) == task.starts_free
             assert ("cancelled" in fields or "stop" in fields) == task.cancelled
             assert int(fields.get("deaths", 0)) == task.deaths
 
