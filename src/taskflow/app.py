@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
+from taskflow.broker.inspector import Inspector
 from taskflow.broker.queue import Broker
 from taskflow.broker.schedule_entry import ScheduleEntry
 from taskflow.client import Client, SyncClient
@@ -223,6 +224,11 @@ class TaskFlow:
     def client(self) -> Client:
         """The asyncio client; use it in one event loop."""
         return Client(self.redis_url)
+
+    @property
+    def inspector(self) -> Inspector:
+        """Looks into queues and steers tasks, over the asyncio client's connection."""
+        return Inspector(self.client.broker)
 
     @cached_property
     def sync_client(self) -> SyncClient:

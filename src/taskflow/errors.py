@@ -380,7 +380,7 @@ class QueueNotEmpty(TaskFlowError):
     code = "QUEUE_NOT_EMPTY"
 
     def __init__(self, queue: str, size: int) -> None:
-        super().__init__(f"queue {queue!r} holds {size} tasks; delete them, or remove the queue with force")
+        super().__init__(f"queue {queue!r} is not empty: {size} in it; delete its tasks, or remove it by force")
         self.queue = queue
         self.size = size
 
@@ -397,7 +397,7 @@ class QueueActive(TaskFlowError):
     code = "QUEUE_ACTIVE"
 
     def __init__(self, queue: str, active: int) -> None:
-        super().__init__(f"{active} tasks of queue {queue!r} are running; pause it and wait for them, or cancel them")
+        super().__init__(f"queue {queue!r} has running tasks: {active}; pause it and wait for them, or cancel them")
         self.queue = queue
         self.active = active
 

@@ -31,7 +31,8 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
     if children is None:
         yield path, command
     for name, child in (children or {}).items():
-        yield from leaves(child, (*path, name))
+        if not child.hidden:
+            yield from leaves(child, (*path, name))
 
 
 COMMANDS = dict(leaves(typer.main.get_command(program)))
@@ -44,9 +45,12 @@ def test_these_are_the_commands() -> None:
         "dev",
         "enqueue",
         "groups ls",
+        "queues history",
         "queues ls",
         "queues pause",
         "queues resume",
+        "queues rm",
+        "queues show",
         "scheduler",
         "schedules add",
         "schedules events",
@@ -58,9 +62,13 @@ def test_these_are_the_commands() -> None:
         "schedules run",
         "schedules show",
         "servers ls",
+        "stats",
+        "tasks archive",
         "tasks cancel",
         "tasks delete",
+        "tasks edit",
         "tasks ls",
+        "tasks run",
         "tasks show",
         "tasks watch",
         "types ls",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, field
 
+from taskflow.application.queries import Selection
 from taskflow.cron import Missed
 from taskflow.unique import Unique
 
@@ -48,6 +49,20 @@ class CreateTask(Struct, frozen=True, kw_only=True):
     group: str | None = None
 
 
+class RunTask(Struct, frozen=True):
+    """Run a task now, whatever it waits for or how it ended; without a queue, every queue is searched for it."""
+
+    task_id: str
+    queue: str | None = None
+
+
+class ArchiveTask(Struct, frozen=True):
+    """Give up a task that is not running; without a queue, every queue is searched for it."""
+
+    task_id: str
+    queue: str | None = None
+
+
 class DeleteTask(Struct, frozen=True):
     """Delete a task that is not running; without a queue, every queue is searched for it."""
 
@@ -60,6 +75,44 @@ class CancelTask(Struct, frozen=True):
 
     task_id: str
     queue: str | None = None
+
+
+class EditTask(Struct, frozen=True):
+    """Change the payload, the due time, or both, of a scheduled or retry task; what is UNSET or None stays.
+
+    The payload is as in `CreateTask`. Without a queue, every queue is searched for the task.
+    """
+
+    task_id: str
+    queue: str | None = None
+    payload: Any = UNSET
+    process_at: datetime | None = None
+
+
+Action = Literal["run", "archive", "delete", "cancel"]
+"""What can be done to many tasks at once; the commands above say what each means."""
+
+
+class SteerTasks(Struct, frozen=True):
+    """Do something to tasks, named by their ids; without a queue, every queue is searched for each."""
+
+    action: Action
+    task_ids: tuple[str, ...]
+    queue: str | None = None
+
+
+class SteerSelection(Struct, frozen=True):
+    """Do something to the tasks that were selected."""
+
+    action: Action
+    selection: Selection
+
+
+class RemoveQueue(Struct, frozen=True):
+    """Remove a queue with all its keys; one that holds tasks only with `force`."""
+
+    queue: str
+    force: bool = False
 
 
 class PutSchedule(Struct, frozen=True, kw_only=True):

@@ -79,6 +79,13 @@ class KnownTypes:
                 raise self._unknown(task_type)
         return entry
 
+    async def serving(self, task_type: str) -> KnownType | None:
+        """Return the entry that serves a type; None if there is none."""
+        try:
+            return await self.find(task_type)
+        except InvalidTaskType:
+            return None
+
     async def _read(self, asked_at: float) -> None:
         """Read the catalog, unless another call has begun to since we were asked."""
         async with self._reading:

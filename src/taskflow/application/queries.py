@@ -47,3 +47,45 @@ class TaskPage(Struct, frozen=True):
 
     tasks: list[TaskInfo]
     total: int
+
+
+class SelectTasks(Struct, frozen=True, kw_only=True):
+    """The tasks of a queue in a state, to do something to all of them.
+
+    Attributes:
+        state: In which state.
+        queue: Default: `queues.default`.
+        type: Only tasks of this type.
+        text: Only tasks whose id, last error or payload holds this text.
+        group: Only this group, of aggregating tasks. Default: all groups.
+        limit: With `type` or `text`: how many tasks are looked at. Default: all.
+
+    """
+
+    state: TaskState
+    queue: str | None = None
+    type: str | None = None
+    text: str | None = None
+    group: str | None = None
+    limit: int | None = None
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """What was selected.
+
+    Attributes:
+        queue, state, group: Where the tasks are.
+        count: How many there are.
+        sample: Some of them.
+        ids: Their ids; None: all tasks of the state.
+        complete: Whether all tasks of the state were looked at.
+
+    """
+
+    queue: str
+    state: TaskState
+    group: str | None
+    count: int
+    sample: tuple[TaskInfo, ...] = ()
+    ids: tuple[str, ...] | None = None
+    complete: bool = True

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Self
 
 import msgspec
+from msgspec import UNSET
 
-from taskflow.application.commands import CancelTask, CreateTask, DeleteTask
+from taskflow.application.commands import (
+    ArchiveTask,
+    CancelTask,
+    CreateTask,
+    DeleteTask,
+    EditTask,
+    RemoveQueue,
+    RunTask,
+    SteerSelection,
+    SteerTasks,
+)
 from taskflow.application.known_types import KnownType, KnownTypes, decode_payload
 from taskflow.application.progress import TaskProgress
-from taskflow.application.queries import MAX_PAGE_SIZE, GetTask, ListTasks, TaskPage
+from taskflow.application.queries import GetTask, ListTasks, Selection, SelectTasks, TaskPage
 from taskflow.application.schedules import ScheduleService
+from taskflow.application.search import TaskSearch
+from taskflow.application.steering import TaskSteering
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.progress import ProgressStream
+from taskflow.broker.steering import Progress
 from taskflow.broker.subscriptions import Subscriptions
 from taskflow.client import Client
 from taskflow.config import Settings
@@ -24,11 +38,11 @@ from taskflow.errors import (
     BrokerUnavailable,
     InvalidOption,
     PayloadTooLarge,
-    QueueNotFound,
     ResultTimeout,
     TaskFlowError,
 )
 from taskflow.task import (
+    DailyStats,
     GroupInfo,
     QueueInfo,
     ServerInfo,
@@ -45,11 +59,8 @@ from taskflow.wire.keys import queue_keys
 from taskflow.wire.payload import encode_payload
 from taskflow.wire.unique import lock_key
 
-SCAN_LIMIT = 10_000
-"""How many tasks a search looks at."""
 _BATCH = 1000
 """How many tasks of a batch are sent at a time; what the server refuses of one is not tried with the next."""
-_MAX_PAGE = 1_000_000_000
 
 
 class TaskService:
@@ -70,6 +81,8 @@ class TaskService:
         self._settings = settings
         self._payload_limit = int(settings.tasks.payload_limit)
         self._inspector = Inspector(broker)
+        self._search = TaskSearch(self._inspector, default_queue=settings.queues.default)
+        self._steering = TaskSteering(self._inspector)
         self._catalog = TaskCatalog(broker)
         self._known_types = KnownTypes(self._catalog, allowed=settings.api.allow_types)
         self._subscriptions = Subscriptions(broker.url)
@@ -233,40 +246,69 @@ class TaskService:
             InvalidOption: The page cannot be one, or the group of aggregating tasks is missing.
 
         """
-        _check_page(query)
-        queue = query.queue if query.queue is not None else self._settings.queues.default
-        check_queue(queue)
-        try:
-            if query.type is not None or query.text is not None or query.state is TaskState.AGGREGATING:
-                return await self._search(queue, query)
-            (info,) = await self._inspector.queue_infos([queue])
-            tasks = await self._inspector.tasks(queue, query.state, page=query.page, size=query.size)
-            return TaskPage(tasks, getattr(info, query.state))
-        except QueueNotFound:
-            if query.queue is None:
-                return TaskPage([], 0)
-            raise
+        return await self._search.page(query)
 
-    async def _search(self, queue: str, query: ListTasks) -> TaskPage:
-        fits = _filter(query)
-        found: builtins.list[TaskInfo] = []
-        for page in range(SCAN_LIMIT // MAX_PAGE_SIZE):
-            tasks = await self._inspector.tasks(queue, query.state, page=page, size=MAX_PAGE_SIZE, group=query.group)
-            if not tasks:
-                break
-            found += filter(fits, tasks)
-        first = query.page * query.size
-        return TaskPage(found[first : first + query.size], len(found))
+    async def run(self, command: RunTask) -> TaskState:
+        """Run a task now; return the state it was in. Raises `TaskNotFound`, `TaskPending`, or `TaskActive`."""
+        check_task_id(command.task_id)
+        return await self._inspector.run(command.task_id, command.queue)
+
+    async def archive(self, command: ArchiveTask) -> TaskState:
+        """Give up a task; return the state it was in. Raises `TaskNotFound`, `TaskActive`, or `TaskFinished`."""
+        check_task_id(command.task_id)
+        return await self._inspector.archive(command.task_id, command.queue)
 
     async def delete(self, command: DeleteTask) -> None:
         """Delete a task. Raises `TaskNotFound`, or `TaskActive` if it runs."""
-        info = await self.get(GetTask(command.task_id, command.queue))
-        await self._inspector.delete(info.id, info.queue)
+        check_task_id(command.task_id)
+        await self._inspector.delete(command.task_id, command.queue)
 
     async def cancel(self, command: CancelTask) -> TaskState:
         """Stop a task for good; return the state it was in. Raises `TaskNotFound`, or `TaskFinished` if it has ended."""
         check_task_id(command.task_id)
         return await self._inspector.cancel(command.task_id, command.queue)
+
+    async def edit(self, command: EditTask) -> TaskInfo:
+        """Change the payload or the due time of a scheduled or retry task; return what is then known of it.
+
+        Raises:
+            TaskNotFound: There is none.
+            TaskNotScheduled, TaskActive, TaskFinished: It is in another state.
+            InvalidPayload: The payload does not fit the type's schema, or is too large (`PayloadTooLarge`).
+            InvalidOption: Nothing is to be changed, or a value cannot be used.
+
+        """
+        info = await self.get(GetTask(command.task_id, command.queue))
+        payload = command.payload
+        if payload is not UNSET:
+            payload = self._payload(payload, await self._known_types.serving(info.type))
+        return await self._inspector.edit(info.id, info.queue, payload=payload, process_at=command.process_at)
+
+    async def steer(self, command: SteerTasks) -> builtins.list[TaskState | TaskFlowError]:
+        """Do something to tasks; return for each, in order, the state it was in or why it was left alone."""
+        return await self._steering.tasks(command)
+
+    async def select(self, query: SelectTasks, progress: Progress | None = None) -> Selection:
+        """Return which tasks of a state fit, to do something to all of them; `progress` hears how many were looked at.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidOption: A group is named, and the state is not aggregating.
+
+        """
+        return await self._search.select(query, progress)
+
+    async def steer_selection(self, command: SteerSelection, progress: Progress | None = None) -> int:
+        """Do something to the tasks that were selected, in bounded chunks; return to how many.
+
+        Those that have left the state meanwhile are left alone. `progress` is told after each chunk.
+
+        Raises:
+            QueueNotFound: There is no such queue any more.
+            InvalidTaskState: That cannot be done to tasks in the state.
+
+        """
+        return await self._steering.selection(command, progress)
 
     # -- queues, types, servers ---------------------------------------------------------------------------------------
 
@@ -280,6 +322,25 @@ class TaskService:
         """Return the groups of a queue with their sizes. Raises `QueueNotFound`."""
         check_queue(queue)
         return await self._inspector.groups(queue)
+
+    async def history(self, queue: str, days: int = 30) -> builtins.list[DailyStats]:
+        """Return what a queue did on each of the last days, today first. Raises `QueueNotFound`, or `InvalidOption`."""
+        return await self._inspector.history(queue, days)
+
+    async def memory(self, queue: str, samples: int = 20) -> int:
+        """Return about how many bytes of Redis memory a queue takes. Raises `QueueNotFound`, or `InvalidOption`."""
+        return await self._inspector.memory(queue, samples)
+
+    async def remove_queue(self, command: RemoveQueue, progress: Progress | None = None) -> int:
+        """Remove a queue with all its keys; return how many tasks were in it.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            QueueNotEmpty: It holds tasks, and it is not forced.
+            QueueActive: Tasks of it are running.
+
+        """
+        return await self._inspector.remove_queue(command.queue, force=command.force, progress=progress)
 
     async def pause(self, queue: str) -> None:
         """Stop workers from taking tasks of a queue; what runs goes on. Raises `QueueNotFound`."""
@@ -298,23 +359,3 @@ class TaskService:
     async def servers(self) -> builtins.list[ServerInfo]:
         """Return the worker servers that are alive, with what each runs now."""
         return await self._inspector.servers()
-
-
-def _check_page(query: ListTasks) -> None:
-    if not 0 <= query.page <= _MAX_PAGE:
-        raise InvalidOption("page", f"must be a number from 0 to {_MAX_PAGE}, not {query.page}")
-    if not 1 <= query.size <= MAX_PAGE_SIZE:
-        raise InvalidOption("size", f"must be a number from 1 to {MAX_PAGE_SIZE}, not {query.size}")
-    if query.state is TaskState.AGGREGATING and query.group is None:
-        raise InvalidOption("group", "name the group whose tasks are to be listed")
-
-
-def _filter(query: ListTasks) -> Callable[[TaskInfo], bool]:
-    wanted = query.text or ""
-
-    def fits(task: TaskInfo) -> bool:
-        if query.type is not None and task.type != query.type:
-            return False
-        return wanted in task.id or wanted in (task.last_error or "") or wanted.encode() in task.payload
-
-    return fits

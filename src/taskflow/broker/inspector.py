@@ -112,7 +112,7 @@ class Inspector:
         It is empty from one moment to the next; its tasks, with the locks they hold, are then deleted in chunks of 500, so
         that Redis is not held up. A removal that was cut off is finished by another. Tasks that are enqueued meanwhile, or
         later, make the queue anew. What expires by itself is left to do so: marks of periodic tasks (a day), unique locks
-        of tasks that are gone (their time), a note for clients that think the queue known (two hours).
+        of tasks that are gone (their time), a note for clients that think the queue known (a minute).
 
         Args:
             queue: The queue.
@@ -284,21 +284,39 @@ class Inspector:
 
     # -- many tasks ---------------------------------------------------------------------------------------------------
 
-    async def run_many(self, ids: Sequence[str], queue: str) -> list[TaskState | TaskFlowError]:
-        """Run tasks; return for each, in order, what `run` returns or the error it would raise. 500 go in a round trip."""
-        return await self._steering.many(RUN, ids, queue)
+    async def run_many(
+        self, ids: Sequence[str], queue: str, *, state: TaskState | None = None
+    ) -> list[TaskState | TaskFlowError]:
+        """Run tasks; return for each, in order, what `run` returns or the error it would raise. 500 go in a round trip.
 
-    async def archive_many(self, ids: Sequence[str], queue: str) -> list[TaskState | TaskFlowError]:
-        """Give up tasks; return for each, in order, what `archive` returns or the error it would raise."""
-        return await self._steering.many(ARCHIVE, ids, queue)
+        Args:
+            ids: The tasks.
+            queue: Their queue.
+            state: Only those in this state: to look for tasks and to steer them are two steps. Others are not found.
 
-    async def delete_many(self, ids: Sequence[str], queue: str) -> list[TaskState | TaskFlowError]:
-        """Delete tasks; return for each, in order, what `delete` returns or the error it would raise."""
-        return await self._steering.many(DELETE, ids, queue)
+        Raises:
+            InvalidTaskState: Tasks in the state cannot be run.
 
-    async def cancel_many(self, ids: Sequence[str], queue: str) -> list[TaskState | TaskFlowError]:
-        """Stop tasks for good; return for each, in order, what `cancel` returns or the error it would raise."""
-        return await self._steering.many(CANCEL, ids, queue)
+        """
+        return await self._steering.many(RUN, ids, queue, state)
+
+    async def archive_many(
+        self, ids: Sequence[str], queue: str, *, state: TaskState | None = None
+    ) -> list[TaskState | TaskFlowError]:
+        """Give up tasks; return for each, in order, what `archive` returns or the error it would raise; see `run_many`."""
+        return await self._steering.many(ARCHIVE, ids, queue, state)
+
+    async def delete_many(
+        self, ids: Sequence[str], queue: str, *, state: TaskState | None = None
+    ) -> list[TaskState | TaskFlowError]:
+        """Delete tasks; return for each, in order, what `delete` returns or the error it would raise; see `run_many`."""
+        return await self._steering.many(DELETE, ids, queue, state)
+
+    async def cancel_many(
+        self, ids: Sequence[str], queue: str, *, state: TaskState | None = None
+    ) -> list[TaskState | TaskFlowError]:
+        """Stop tasks for good; return for each, in order, what `cancel` returns or the error it would raise; see `run_many`."""
+        return await self._steering.many(CANCEL, ids, queue, state)
 
     async def run_all(
         self, queue: str, state: TaskState, *, group: str | None = None, progress: Progress | None = None

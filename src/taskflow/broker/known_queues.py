@@ -13,8 +13,8 @@ from typing import Any
 
 from taskflow.broker.scripts import Call
 
-NOTE_SECONDS = 2 * 3600
-"""How long the note of a removal lasts."""
+NOTE_SECONDS = 60
+"""How long the note of a removal lasts: longer than names are remembered."""
 REMEMBER_SECONDS = 10.0
 """How long names are remembered, and so how long a queue that asynq's tools have removed may stay unseen, at most."""
 

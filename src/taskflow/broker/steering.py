@@ -65,15 +65,23 @@ class Steering:
             raise answer
         return answer
 
-    async def many(self, order: Order, ids: Sequence[str], queue: str) -> list[TaskState | TaskFlowError]:
-        """Carry out an order on tasks; return for each, in order, the state it was in, or why it was left alone."""
+    async def many(
+        self, order: Order, ids: Sequence[str], queue: str, state: TaskState | None = None
+    ) -> list[TaskState | TaskFlowError]:
+        """Carry out an order on tasks; return for each, in order, the state it was in, or why it was left alone.
+
+        With a state, only tasks in that one: another is not found. Raises `InvalidTaskState` as `all` does.
+        """
         check_queue(queue)
+        if state is not None:
+            _check_state(order, state)
+        states = order.states if state is None else frozenset({state})
         keys = queue_keys(queue)
         raw_ids = [task_id.encode(errors="surrogatepass") for task_id in ids]
         found: list[bytes | None] = []
         for first in range(0, len(ids), CHUNK):
-            found += await self._act(order, keys, raw_ids[first : first + CHUNK], order.states)
-        return [_answer(order, task_id, queue, state) for task_id, state in zip(ids, found, strict=True)]
+            found += await self._act(order, keys, raw_ids[first : first + CHUNK], states)
+        return [_answer(order, states, task_id, queue, one) for task_id, one in zip(ids, found, strict=True)]
 
     async def all(
         self, order: Order, queue: str, state: TaskState, *, group: str | None = None, progress: Progress | None = None
@@ -87,8 +95,7 @@ class Steering:
             InvalidOption: A group is named, and the state is not aggregating.
 
         """
-        if state not in order.states:
-            raise InvalidTaskState(f"tasks that are {state} cannot be {order.name}")
+        _check_state(order, state)
         if group is not None and state is not TaskState.AGGREGATING:
             raise InvalidOption("group", f"only aggregating tasks have one, not those that are {state}")
         check_queue(queue)
@@ -225,12 +232,21 @@ def _cancelled(queue: str, task_id: bytes, data: bytes, now: float) -> bytes:
     return wire.failed(message, at=now, error=CANCELLED, count=False)
 
 
-def _answer(order: Order, task_id: str, queue: str, found: bytes | None) -> TaskState | TaskFlowError:
+def _check_state(order: Order, state: TaskState) -> None:
+    if state not in order.states:
+        raise InvalidTaskState(f"tasks that are {state} cannot be {order.name}")
+
+
+def _answer(
+    order: Order, states: frozenset[TaskState], task_id: str, queue: str, found: bytes | None
+) -> TaskState | TaskFlowError:
     """Return the state that a task was in, or why it was left alone."""
     state = _state(found)
-    if state is None:
+    if state is not None and state in states:
+        return state
+    if state is None or state in order.states:
         return TaskNotFound(task_id, queue)
-    return state if state in order.states else _refusal(task_id, queue, state)
+    return _refusal(task_id, queue, state)
 
 
 def _refusal(task_id: str, queue: str, state: TaskState) -> TaskFlowError:

@@ -20,6 +20,7 @@ from taskflow.cli.task_options import (
     UniqueFor,
     UniqueKey,
     UniqueUntil,
+    read_moment,
     read_pairs,
     read_payload,
     read_span,
@@ -29,16 +30,6 @@ from taskflow.cli.task_options import (
 if TYPE_CHECKING:
     from taskflow.application.commands import CreateTask
     from taskflow.application.service import TaskService
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no time; write it as 2030-01-31T09:00:00+01:00") from error
-    if moment.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} lacks its time zone; write it as 2030-01-31T09:00:00Z")
-    return moment
 
 
 def enqueue(
@@ -52,10 +43,10 @@ def enqueue(
     max_retries: MaxRetries = None,
     timeout: Timeout = None,
     deadline: Annotated[
-        datetime | None, typer.Option(parser=_moment, metavar="WHEN", help="When the task must have ended.")
+        datetime | None, typer.Option(parser=read_moment, metavar="WHEN", help="When the task must have ended.")
     ] = None,
     process_at: Annotated[
-        datetime | None, typer.Option(parser=_moment, metavar="WHEN", help="Run it then: 2030-01-31T09:00:00Z.")
+        datetime | None, typer.Option(parser=read_moment, metavar="WHEN", help="Run it then: 2030-01-31T09:00:00Z.")
     ] = None,
     process_in: Annotated[
         timedelta | None, typer.Option(parser=read_span, metavar="TIME", help="Run it so much later: 10m.")

@@ -16,6 +16,7 @@ def groups() -> None:
     """Which groups of a queue fill."""
 
 
+@commands.command("list", hidden=True)
 @commands.command("ls")
 def show_all(
     ctx: typer.Context,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,18 @@ def span(duration: timedelta | None) -> str:
     return format_duration(round(duration / step) * step)
 
 
+def bytes_of(count: int) -> str:
+    """An amount of memory, as people say it: `512 B`, `3.4 MiB`."""
+    if count < 1024:  # noqa: PLR2004 - what the units are made of
+        return f"{count} B"
+    size = float(count)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= 1024
+        if size < 1024 or unit == "TiB":  # noqa: PLR2004
+            break
+    return f"{size:.1f} {unit}"
+
+
 def when(moment: datetime | None) -> str:
     """A time as people say it: `12s ago`, `in 3m`, or the date; empty for None."""
     if moment is None:
@@ -112,6 +125,31 @@ def when(moment: datetime | None) -> str:
         (f"{seconds // unit}{name}" for unit, name in ((3600, "h"), (60, "m")) if seconds >= unit), f"{seconds}s"
     )
     return f"in {size}" if distance > timedelta(0) else f"{size} ago"
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal while something long is done; it is told how much is done, and of how much."""
+    if not sys.stdout.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask on a terminal whether to go on; the command ends unless the answer is yes. `yes` says that it was given."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        typer.echo(f"error: {what}? There is nobody to ask; say --yes to do it", err=True)
+        raise typer.Exit(2)
+    if not typer.confirm(f"{what}?"):
+        raise typer.Exit(1)
 
 
 def report(error: Exception) -> int:

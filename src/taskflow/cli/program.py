@@ -20,6 +20,8 @@ from taskflow.cli import (
     scheduler,
     schedules,
     servers,
+    stats,
+    steering,
     tasks,
     worker,
 )
@@ -111,13 +113,23 @@ program.command()(api.api)
 program.command()(worker.worker)
 program.command()(scheduler.scheduler)
 program.command()(enqueue.enqueue)
+steering.add_commands(tasks.commands)
 program.add_typer(tasks.commands, name="tasks")
 program.add_typer(queues.commands, name="queues")
 program.add_typer(groups.commands, name="groups")
 program.add_typer(catalog.commands, name="types")
 program.add_typer(servers.commands, name="servers")
 program.add_typer(schedules.commands, name="schedules")
+program.command()(stats.stats)
 program.add_typer(config.commands, name="config")
+for _noun, _commands in {
+    "task": tasks.commands,
+    "queue": queues.commands,
+    "group": groups.commands,
+    "server": servers.commands,
+    "cron": schedules.commands,
+}.items():
+    program.add_typer(_commands, name=_noun, hidden=True)  # asynq's own words
 
 
 @program.command()

@@ -53,6 +53,7 @@ def schedules() -> None:
     """Look at periodic tasks, keep them in Redis, pause them, run them now."""
 
 
+@commands.command("list", hidden=True)
 @commands.command("ls")
 def show_all(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show the periodic tasks: those kept in Redis, those of the settings, and those of schedulers that run, Go's too.
@@ -241,6 +242,7 @@ def run(ctx: typer.Context, schedule: Id, as_json: AsJson = False) -> None:
         typer.echo(f"task {plain(info.id)} is {info.state} in queue {plain(info.queue)}")
 
 
+@commands.command("history", hidden=True)
 @commands.command()
 def events(
     ctx: typer.Context,

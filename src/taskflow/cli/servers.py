@@ -19,6 +19,7 @@ def servers() -> None:
     """Which worker servers are alive."""
 
 
+@commands.command("list", hidden=True)
 @commands.command("ls")
 def show_all(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show the worker servers, Go's too: their queues with weights, and what they run now.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +23,17 @@ def read_span(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def read_moment(text: str) -> datetime:
+    """Return the time that an option says."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time; write it as 2030-01-31T09:00:00+01:00") from error
+    if moment.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} lacks its time zone; write it as 2030-01-31T09:00:00Z")
+    return moment
 
 
 Payload = Annotated[

@@ -1,38 +1,47 @@
-"""`taskflow tasks`: look at tasks, watch, cancel and delete them."""
+"""`taskflow tasks`: look at tasks, watch and edit them. What is done to many of them is in `steering`."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taskflow.cli.service import ask
+from taskflow.cli.task_options import Payload, PayloadFile, Raw, read_moment, read_payload, read_span
 from taskflow.task import TaskState
 
 if TYPE_CHECKING:
-    from taskflow.application.service import TaskService
     from taskflow.task import TaskInfo
 
 commands = typer.Typer(
-    help="Look at tasks; watch, cancel and delete them.", no_args_is_help=True, rich_markup_mode=None
+    help="Look at tasks; watch, edit, run, archive, cancel and delete them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
-Ids = Annotated[list[str], typer.Argument(metavar="ID", help="The tasks' ids.")]
-Queue = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="The queue. Default: all are searched.")]
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+Queue = Annotated[
+    str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue. Default: all are searched.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+@commands.command("list", hidden=True)
 @commands.command("ls")
 def show_page(
     ctx: typer.Context,
     *,
-    queue: Annotated[str | None, typer.Option(metavar="NAME", help="The queue. Default: queues.default.")] = None,
-    state: Annotated[TaskState, typer.Option(help="In which state.")] = TaskState.ACTIVE,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue. Default: queues.default.")
+    ] = None,
+    state: Annotated[TaskState, typer.Option("--state", "-s", help="In which state.")] = TaskState.ACTIVE,
     task_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")] = None,
     text: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only with this text in the id, the last error or the payload.")
     ] = None,
-    group: Annotated[str | None, typer.Option(metavar="NAME", help="The group, for aggregating tasks.")] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", "-g", metavar="NAME", help="The group, for aggregating tasks.")
+    ] = None,
     page: Annotated[int, typer.Option(metavar="N", help="Which page; the first is 0.", min=0)] = 0,
     size: Annotated[int, typer.Option(metavar="N", help="Tasks on a page.", min=1, max=1000)] = 20,
     as_json: AsJson = False,
@@ -61,10 +70,11 @@ def show_page(
         console().print(f"{len(found.tasks)} of {found.total} tasks, page {page} (--page, --size)", markup=False)
 
 
+@commands.command("inspect", hidden=True)
 @commands.command()
 def show(
     ctx: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    task_id: TaskId,
     queue: Queue = None,
     as_json: AsJson = False,
 ) -> None:
@@ -89,44 +99,47 @@ def show(
 
 
 @commands.command()
-def cancel(ctx: typer.Context, ids: Ids, queue: Queue = None) -> None:
-    """Stop tasks for good, in whatever state they are: a waiting one is archived, a running one is stopped and archived.
+def edit(
+    ctx: typer.Context,
+    task_id: TaskId,
+    payload: Payload = None,
+    *,
+    payload_file: PayloadFile = None,
+    raw: Raw = False,
+    process_at: Annotated[
+        datetime | None, typer.Option(parser=read_moment, metavar="WHEN", help="Run it then: 2030-01-31T09:00:00Z.")
+    ] = None,
+    process_in: Annotated[
+        timedelta | None, typer.Option(parser=read_span, metavar="TIME", help="Run it so long from now: 10m.")
+    ] = None,
+    queue: Queue = None,
+) -> None:
+    """Change the payload or the due time of a scheduled or retry task. What is not named stays.
 
     \b
     Examples:
-      taskflow tasks cancel 0b5c7a4e-2f6f-4c0e-9a52-6f1a1f0f3c11
-      taskflow tasks cancel first second third --queue low
+      taskflow tasks edit nightly-report '{"days": 2}'
+      taskflow tasks edit nightly-report --process-in 2h
+      taskflow tasks edit nightly-report --payload-file report.json --process-at 2030-01-31T09:00:00Z
     """  # noqa: D301 - \b marks lines that help must not fold
-    from taskflow.application.commands import CancelTask
+    from msgspec import UNSET
 
-    async def one(service: TaskService, task_id: str) -> str:
-        state = await service.cancel(CancelTask(task_id, queue))
-        return "is being stopped" if state is TaskState.ACTIVE else "cancelled"
+    from taskflow.application.commands import EditTask
+    from taskflow.cli.output import plain, when
 
-    _for_each(ctx, ids, one)
-
-
-@commands.command()
-def delete(ctx: typer.Context, ids: Ids, queue: Queue = None) -> None:
-    """Delete tasks that are not running; nothing is left of them.
-
-    \b
-    Examples:
-      taskflow tasks delete 0b5c7a4e-2f6f-4c0e-9a52-6f1a1f0f3c11
-    """  # noqa: D301 - \b marks lines that help must not fold
-    from taskflow.application.commands import DeleteTask
-
-    async def one(service: TaskService, task_id: str) -> str:
-        await service.delete(DeleteTask(task_id, queue))
-        return "deleted"
-
-    _for_each(ctx, ids, one)
+    if process_at is not None and process_in is not None:
+        raise typer.BadParameter("give either --process-at or --process-in, not both")
+    given = read_payload(payload, payload_file, raw=raw)
+    due = process_at if process_in is None else datetime.now(UTC) + process_in
+    command = EditTask(task_id, queue, payload=UNSET if given is None else given, process_at=due)
+    info = ask(ctx, lambda service: service.edit(command))
+    typer.echo(f"task {plain(info.id)} is changed; it falls due {when(info.next_process_at)}")
 
 
 @commands.command()
 def watch(
     ctx: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    task_id: TaskId,
     queue: Queue = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each entry as a line of JSON.")] = False,
 ) -> None:
@@ -146,27 +159,6 @@ def watch(
         raise typer.Exit(code)
 
 
-def _for_each(ctx: typer.Context, ids: Sequence[str], one: Callable[[TaskService, str], Awaitable[str]]) -> None:
-    """Do something with each task, and say what came of it; the exit code is 1 if any of it failed."""
-    from taskflow.cli.output import plain, report
-    from taskflow.errors import BrokerUnavailable, TaskFlowError
-
-    async def each(service: TaskService) -> int:
-        code = 0
-        for task_id in ids:
-            try:
-                typer.echo(f"task {plain(task_id)} {await one(service, task_id)}")
-            except BrokerUnavailable:
-                raise
-            except TaskFlowError as error:
-                code = report(error)
-        return code
-
-    code = ask(ctx, each)
-    if code:
-        raise typer.Exit(code)
-
-
 # -- a task as people and programs read it ------------------------------------------------------------------------------
 
 
@@ -176,7 +168,7 @@ def _times(task: TaskInfo) -> str:
     if task.next_process_at is not None:
         return f"due {when(task.next_process_at)}"
     known = (
-        ("ended", task.completed_at),
+        ("ended", task.completed_at if task.state.finished else None),
         ("started", task.started_at if task.state is TaskState.ACTIVE else None),
         ("failed", task.last_failed_at),
         ("waiting", task.pending_since),

@@ -92,7 +92,7 @@ class QueueKeys:
         self.once_prefix = f"taskflow:{{{queue}}}:once:"
         """STRING, followed by a text: the id of the task that was stored under it, for a day."""
         self.removed = f"taskflow:{{{queue}}}:removed"
-        """STRING: a text for each removal of the queue, for some hours."""
+        """STRING: a text for each removal of the queue, for a minute."""
         self.removed_prefix = f"{self.removed}:"
         """Followed by `pending`, `scheduled`…: what a removed queue held, while it is being deleted."""
         self.due = f"taskflow:{{{queue}}}:due"
