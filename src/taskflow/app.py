@@ -427,7 +427,8 @@ class TaskFlow:
 
     def worker(self, options: WorkerOptions | None = None) -> Worker:
         """Return a worker for the app's handlers; without options it works as the settings say."""
-        return Worker(self.registry, self.redis_url, options or WorkerOptions.of(self.settings))
+        options = options or WorkerOptions.of(self.settings, named=self.registry.queues)
+        return Worker(self.registry, self.redis_url, options)
 
     async def close(self) -> None:
         """Close the clients' connections."""

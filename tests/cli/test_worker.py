@@ -128,6 +128,15 @@ def test_settings_of_the_worker_come_from_file_environment_and_options(
     assert worker.end(signal.SIGINT, 10) == 0
 
 
+def test_queues_that_handlers_name_are_served(start: Start, run: Run, environ: dict[str, str], here: Path) -> None:
+    (here / "mytasks.py").write_text(TASKS.replace('"who:am-i"', '"who:am-i", queue="own"'))
+    worker = start("worker", "mytasks:app", "--health-port", "0", environ=environ)
+    worker.wait_for_line("worker started")
+
+    assert run("enqueue", "who:am-i", "--watch", environ=environ).returncode == 0
+    assert worker.end(signal.SIGTERM, 15) == 0
+
+
 def test_a_file_named_like_a_module_of_pythons_own_does_no_harm(
     start: Start, environ: dict[str, str], here: Path
 ) -> None:

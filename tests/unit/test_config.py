@@ -284,6 +284,14 @@ def test_threads_follow_the_concurrency_up_to_a_limit(concurrency: int, threads:
     assert WorkerOptions.of(load_settings(environ={}, overrides=overrides)).thread_count == effective
 
 
+def test_queues_that_handlers_name_are_served_unless_queues_were_chosen() -> None:
+    left_out = WorkerOptions.of(load_settings(environ={"TASKFLOW_QUEUES_DEFAULT": "main"}), named=["high", "low"])
+    chosen = WorkerOptions.of(load_settings(environ={"TASKFLOW_SERVER_WORKER_QUEUES": "low=1"}), named=["high"])
+
+    assert left_out.queues == {"critical": 6, "default": 3, "low": 1, "main": 3, "high": 3}
+    assert chosen.queues == {"low": 1}
+
+
 @pytest.mark.parametrize(
     ("text", "masked"),
     [

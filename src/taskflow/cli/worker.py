@@ -57,7 +57,7 @@ def worker(
     """Run tasks.
 
     Imports MODULE from the working directory and runs the handlers of APP. What is not given here comes from the settings
-    `server.worker` (see: taskflow config show).
+    `server.worker` (see: taskflow config show). Where neither names queues, those that the handlers name are served too.
 
     The first Ctrl-C or SIGTERM stops taking tasks and lets running ones end within the shutdown timeout; then they go back
     to their queues. A second one puts them back at once.
@@ -149,7 +149,7 @@ def _run(
         return
     chosen = "health.port" in changed or _is_chosen(settings)
     health = _health_address(settings.server.worker, index, chosen=chosen)
-    options = msgspec.structs.replace(WorkerOptions.of(settings), health=health)
+    options = msgspec.structs.replace(WorkerOptions.of(settings, named=found.registry.queues), health=health)
     scheduler = scheduler_for(found.app, settings) if with_scheduler else None
     _work(Worker(found.registry, url, options), scheduler, Leash(leash))
 

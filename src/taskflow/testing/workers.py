@@ -68,8 +68,7 @@ def worker_options(
 
 def queues_of(app: TaskFlow, existing: Iterable[str]) -> list[str]:
     """Return the queues that exist and those that tasks of the app go to, sorted."""
-    named = {route.queue or app.settings.queues.default for route in app.registry.routes}
-    return sorted({*existing, *named}) or [app.settings.queues.default]
+    return sorted({*existing, *app.registry.queues, app.settings.queues.default})
 
 
 @asynccontextmanager

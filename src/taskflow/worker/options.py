@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from taskflow.broker.groups import LARGEST_SET, GroupPolicy
 from taskflow.broker.progress import STREAM_ENTRIES, STREAM_SECONDS
 from taskflow.broker.queue import LEASE_SECONDS
 from taskflow.errors import ConfigError
-from taskflow.task import check_queue
+from taskflow.task import DEFAULT_QUEUE, check_queue
 from taskflow.wire.message import whole_seconds
 from taskflow.worker.executor import CLEANUP
 from taskflow.worker.heartbeater import BEAT
@@ -102,11 +102,22 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             raise ConfigError("heartbeat: must be at most half of the lease, or tasks would be lost between two beats")
 
     @classmethod
-    def of(cls, settings: Settings) -> WorkerOptions:
-        """Return what the settings say of a worker, but for the health server's address."""
+    def of(cls, settings: Settings, *, named: Iterable[str] = ()) -> WorkerOptions:
+        """Return what the settings say of a worker, but for the health server's address.
+
+        Args:
+            settings: The settings.
+            named: Queues that handlers name. Where the settings leave the queues to us, they are served too, with the weight
+                of the `default` queue, and so is the queue of tasks that name none.
+
+        """
         section = settings.server.worker
+        queues = dict(section.queues)
+        if "queues" not in section.model_fields_set:
+            for name in (settings.queues.default, *named):
+                queues.setdefault(name, queues[DEFAULT_QUEUE])
         return cls(
-            queues=dict(section.queues),
+            queues=queues,
             strict=section.strict_priority,
             concurrency=section.concurrency,
             threads=section.threads,

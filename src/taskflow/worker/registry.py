@@ -193,6 +193,11 @@ class Registry:
         """All routes: exact types, then prefixes."""
         return [*self._routes.values(), *self._prefixes.values()]
 
+    @property
+    def queues(self) -> list[str]:
+        """The queues that routes name, sorted."""
+        return sorted({route.queue for route in self.routes if route.queue is not None})
+
     def find(self, task_type: str) -> Route | None:
         """Return the route that serves a type, None if there is none."""
         try:
