@@ -105,6 +105,32 @@ async def test_a_handler_that_kills_its_worker_is_given_up_after_the_third_death
     check_invariants(raw, "default")
 
 
+@pytest.mark.slow
+async def test_tasks_that_kill_their_worker_take_no_others_along(
+    client: Client, workers: Workers, store: Store, raw: redis.Redis, wait_until: WaitUntil
+) -> None:
+    """Three of a hundred, with slots for all: each death counts for everything that ran, yet only the three are given up."""
+    poison = {"p0", "p1", "p2"}
+    tasks = [Task("work", {"seconds": 0.01}, TaskOptions(task_id=f"{n}", retention=KEPT)) for n in range(97)]
+    for place, task_id in enumerate(sorted(poison)):
+        tasks.insert(20 + 30 * place, Task("die", {}, TaskOptions(task_id=task_id)))
+    await client.enqueue_many(tasks)
+    options: dict[str, Any] = {"lease": 0.5, "heartbeat": 0.2, "grace": 0.2, "recover_every": 0.1, "concurrency": 100}
+
+    async def all_ended() -> bool:
+        if not workers.alive():
+            workers.start(**options)
+        return len(store.scores("completed")) + len(store.scores("archived")) == 100
+
+    await wait_until(all_ended, 90)
+    await asyncio.to_thread(workers.stop)
+
+    assert set(store.scores("archived")) == poison
+    assert all(1 <= workers.runs()[task_id] <= 3 for task_id in poison)
+    assert store.number("processed") == 100
+    check_invariants(raw, "default")
+
+
 async def test_a_frozen_worker_gives_way_and_is_refused_when_it_wakes(
     client: Client, workers: Workers, store: Store, raw: redis.Redis, wait_until: WaitUntil
 ) -> None:

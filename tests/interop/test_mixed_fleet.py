@@ -23,6 +23,7 @@ from support.clock import MovableClock
 from support.store import Store
 from support.waiting import wait_until
 from taskflow import Broker, Client, Inspector, TaskContext, TaskFlow, TaskState
+from taskflow.wire.keys import CANCEL_CHANNEL
 from taskflow.worker.maintenance import Maintenance
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ def let_lease_end(store: Store, task_id: str, *, seconds_ago: int) -> None:
 
 @shows(AREA, GIVEN_BACK, Direction.PYTHON_GO)
 async def test_go_runs_what_our_stopping_worker_gives_back(
-    go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker
+    go: GoPeer, client: Client, app: TaskFlow, start_worker: StartWorker, raw: redis.Redis
 ) -> None:
     @app.task("echo:stuck")
     async def stuck(payload: bytes) -> None:
@@ -298,6 +299,8 @@ async def test_go_runs_what_our_stopping_worker_gives_back(
     worker.stop()
     worker.stop()
     await go.wait_for_state("a", "pending")
+    # Go's server counts as started when it is one listener more than before.
+    await wait_until(lambda: raw.pubsub_numsub(CANCEL_CHANNEL) == [(CANCEL_CHANNEL.encode(), 0)])
 
     server = await go.work()
 

@@ -22,19 +22,22 @@ from taskflow.wire import message as wire
 from taskflow.wire.keys import ENDED_CHANNEL, QueueKeys, day_name, queue_keys
 from taskflow.wire.message import TaskMessage
 
-DEQUEUE, DONE, COMPLETE, RETRY, ARCHIVE, REQUEUE = map(
-    Script, ("dequeue", "done", "complete", "retry", "archive", "requeue")
+DEQUEUE, BEGIN, DONE, COMPLETE, RETRY, ARCHIVE, REQUEUE = map(
+    Script, ("dequeue", "begin", "done", "complete", "retry", "archive", "requeue")
 )
 STATS_SECONDS = 90 * 24 * 3600
 """How long daily counters are kept: 90 days, as in asynq."""
 NO_LEASE = "-"
+SUSPECT_AFTER = 2
+"""A task that so many workers have died with is a suspect: it is run alone, see dequeue.lua."""
 
 
 class Delivery:
     """A task leased to this worker: its message, and the lease.
 
     `expiry` (Unix s) is the last end of the lease that Redis confirmed; `tokens` are all ends that may stand there now.
-    `message` is None if the bytes could not be decoded. `cancelled` says that the task is to be stopped, not run.
+    `message` is None if the bytes could not be decoded. `cancelled` says that the task is to be stopped, not run,
+    `suspect` that it is leased but not begun: it is to be run alone.
     """
 
     __slots__ = (
@@ -48,10 +51,13 @@ class Delivery:
         "queue",
         "raw_id",
         "started_at",
+        "suspect",
         "tokens",
     )
 
-    def __init__(self, queue: str, raw_id: bytes, data: bytes, token: str, *, cancelled: bool = False) -> None:
+    def __init__(
+        self, queue: str, raw_id: bytes, data: bytes, token: str, *, cancelled: bool = False, suspect: bool = False
+    ) -> None:
         self.queue = queue
         self.raw_id = raw_id
         """The id as it stands in Redis, where anybody may have put any bytes."""
@@ -61,6 +67,7 @@ class Delivery:
         self.tokens = token
         self.expiry = 0.0 if token == NO_LEASE else float(token)
         self.cancelled = cancelled
+        self.suspect = suspect
         self.started_at = 0.0
         self.last_progress: Progress | None = None
         """What its handler published last, once the handler has ended."""
@@ -237,14 +244,22 @@ def dequeue_call(queue: str, count: int, *, expiry: str, owner: str, now_ns: int
     """Return the call that leases up to `count` tasks until `expiry` (Unix s) to an owner; `now_ns` None: by Redis's clock."""
     keys = queue_keys(queue)
     args: list[Any] = [keys.task_prefix, expiry, min(count, CHUNK), owner, "" if now_ns is None else now_ns]
+    args.append(SUSPECT_AFTER)
     return Call(DEQUEUE, (keys.pending, keys.active, keys.lease, keys.paused), args)
+
+
+def begin_call(delivery: Delivery, *, now_ns: int) -> Call:
+    """Return the call that begins a suspect."""
+    keys = queue_keys(delivery.queue)
+    task = keys.task_prefix.encode() + delivery.raw_id
+    return Call(BEGIN, (keys.lease, task), [delivery.raw_id, delivery.tokens, now_ns])
 
 
 def read_deliveries(queue: str, reply: Sequence[bytes], token: str) -> list[Delivery]:
     """Return the deliveries that a reply of dequeue.lua holds."""
     ids, messages, marks = reply[::3], reply[1::3], reply[2::3]
     return [
-        Delivery(queue, raw_id, data, token, cancelled=bool(mark))
+        Delivery(queue, raw_id, data, token, cancelled=mark == b"1", suspect=mark == b"s")
         for raw_id, data, mark in zip(ids, messages, marks, strict=True)
     ]
 

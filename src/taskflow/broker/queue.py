@@ -68,6 +68,8 @@ class Expired(Struct, frozen=True):
     delivery: Delivery
     owner: str
     deaths: int
+    begun: bool = True
+    """Unless it had been, it was a suspect that waited for its turn, and not what killed its worker."""
 
     @property
     def server_id(self) -> str:
@@ -324,10 +326,10 @@ class Broker:
     def _read_expired(queues: Sequence[str], replies: Sequence[list[bytes]]) -> list[Expired]:
         found = []
         for queue, reply in zip(queues, replies, strict=True):
-            for i in range(0, len(reply), 5):
-                raw_id, token, data, owner, deaths = reply[i : i + 5]
+            for i in range(0, len(reply), 6):
+                raw_id, token, data, owner, deaths, begun = reply[i : i + 6]
                 delivery = Delivery(queue, raw_id, data, token.decode())
-                found.append(Expired(delivery, owner.decode(errors="replace"), int(deaths)))
+                found.append(Expired(delivery, owner.decode(errors="replace"), int(deaths), bool(begun)))
         return found
 
     async def clean(self, queues: Sequence[str]) -> int:

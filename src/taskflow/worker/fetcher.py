@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -91,6 +91,7 @@ class Fetcher:
         leases: Takes the deliveries whose lease the heartbeat keeps.
         server_id: This server's id, the owner of what it takes.
         lifetime: How many more tasks it may take.
+        suspect: Takes the deliveries that are to be run alone.
 
     """
 
@@ -104,6 +105,7 @@ class Fetcher:
         *,
         server_id: str,
         lifetime: Lifetime,
+        suspect: Callable[[Delivery], None],
         strict: bool = False,
     ) -> None:
         self._broker = broker
@@ -114,6 +116,7 @@ class Fetcher:
         self._leases = leases
         self._server_id = server_id
         self._lifetime = lifetime
+        self._suspect = suspect
         self._watches = {queue: Watch(queue) for queue in self._weights}
         self._round_trips = 2 if executor.concurrency >= OVERLAP_FROM else 1
         self._work = asyncio.Event()
@@ -124,6 +127,7 @@ class Fetcher:
         self._watching: list[asyncio.Task[None]] = []
         self._rand = random.Random()  # noqa: S311 - it shares out slots
         self._outage = OUTAGE_FIRST
+        self._held = False
         self.stopping = False
         self.available = True
         """Whether Redis answered last time."""
@@ -143,6 +147,19 @@ class Fetcher:
         for task in self._watching:
             task.cancel()
         self.news()
+
+    def hold(self) -> None:
+        """Take no tasks until told to go on; outcomes are settled on."""
+        self._held = True
+
+    def go_on(self) -> None:
+        """Take tasks again."""
+        self._held = False
+        self.news()
+
+    @property
+    def _resting(self) -> bool:
+        return self.stopping or self._held
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -198,7 +215,7 @@ class Fetcher:
         return True
 
     def _wants(self) -> dict[str, int]:
-        if self.stopping:
+        if self._resting:
             return {}
         slots = self._executor.free - self._reserved
         most = -(-self._executor.concurrency // self._round_trips)
@@ -224,7 +241,10 @@ class Fetcher:
     def _start(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
             self._leases.add(delivery)
-            self._executor.start(delivery)
+            if delivery.suspect:
+                self._suspect(delivery)
+            else:
+                self._executor.start(delivery)
         self._lifetime.took(deliveries)
 
     async def _reclaim(self) -> None:
@@ -291,7 +311,7 @@ class Fetcher:
     def _has_slots_to_spare(self) -> bool:
         """Whether a watch may keep a slot while it waits: at least half of all must stay free for the other queues."""
         spare = self._executor.free - self._reserved - 1
-        if self.stopping or self._lifetime.left - self._reserved <= self._executor.concurrency:
+        if self._resting or self._lifetime.left - self._reserved <= self._executor.concurrency:
             return False
         return spare >= self._executor.concurrency / 2
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 from msgspec import Struct
 
-from taskflow.broker.delivery import Archive, Delivery, Outcome, Settled
+from taskflow.broker.delivery import Archive, Delivery, Outcome, Requeue, Settled
 from taskflow.broker.groups import Groups
 from taskflow.broker.queue import Broker, Expired
 from taskflow.broker.steering import CANCELLED
@@ -171,6 +171,8 @@ class Maintenance:
     def _outcome(self, task: Expired, now: float) -> Outcome:
         if task.delivery.message is None:
             return Archive(UNDECODABLE)
+        if not task.begun:
+            return Requeue()
         return policy.lost(task.deaths + 1, now=now, worker=self._worker)
 
     # -- clean --------------------------------------------------------------------------------------------------------

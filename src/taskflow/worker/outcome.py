@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import Enum, auto
 
 from taskflow import errors
-from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Requeue, Retry, attempt_now
+from taskflow.broker.delivery import SUSPECT_AFTER, Archive, Complete, Done, Outcome, Requeue, Retry, attempt_now
 from taskflow.broker.steering import CANCELLED
 from taskflow.checks import MAX_SPAN
 from taskflow.errors import (
@@ -24,7 +24,7 @@ from taskflow.worker.retry_policy import ASYNQ, RetryPolicy
 
 _TRACEBACK_CHARACTERS = 8_000
 _ERROR_CHARACTERS = 4_000
-MAX_DEATHS = 3
+MAX_DEATHS = SUSPECT_AFTER + 1
 """How many workers may die with a task before it is archived: it is probably what kills them."""
 WORKER_DIED = "the worker died while it ran the task"
 TIMED_OUT = "longer than its timeout or deadline"

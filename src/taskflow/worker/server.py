@@ -42,6 +42,7 @@ from taskflow.worker.middleware import logging, recovery
 from taskflow.worker.options import WorkerOptions
 from taskflow.worker.outcome import Stop
 from taskflow.worker.processes import ChildPublisher
+from taskflow.worker.quarantine import Quarantine
 from taskflow.worker.registry import Registry
 from taskflow.worker.reports import Reports
 
@@ -193,8 +194,10 @@ class Worker:
             self._leases,
             server_id=self.id,
             lifetime=self._lifetime,
+            suspect=lambda delivery: self._quarantine.add(delivery),
             strict=options.strict,
         )
+        self._quarantine = Quarantine(self._broker, self._fetcher, self._executor, self._completer, self._leases)
         self._maintenance = Maintenance(
             self._broker,
             list(options.queues),
@@ -260,6 +263,7 @@ class Worker:
         ]
         return [
             ("canceller", Canceller(self._broker, self._executor).run(self._cancellations)),
+            ("quarantine", self._quarantine.run()),
             ("forwarder", self._maintenance.keep_forwarding()),
             ("due news", self._maintenance.keep_listening(self._due_news)),
             ("catalog", loops.every(_CATALOG_EVERY, self._publish_types, name="catalog")),
@@ -329,6 +333,7 @@ class Worker:
     async def _drain(self) -> None:
         self._status = "stopped"
         self._fetcher.stop()
+        self._quarantine.put_back()
         self._aggregator.stop()
         _LOG.info("stopping: no more tasks are taken", running=len(self._executor.running))
         await loops.wait_at_most(self.options.shutdown_timeout.total_seconds(), self._finish_all(), self._hurry.wait())
@@ -347,6 +352,7 @@ class Worker:
 
     async def _settle_all(self) -> None:
         """Put back what still runs or is yet delivered, and wait until Redis has taken every outcome, and all is told."""
+        self._quarantine.put_back()
         while self._fetcher.fetching or self._executor.running or self._completer.owed or self._untold:
             for run in self._executor.running:
                 self._executor.stop(run, Stop.SHUTDOWN)

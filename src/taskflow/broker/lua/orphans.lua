@@ -3,10 +3,11 @@
 --   flags allow-oom
 --   KEYS  1 active   2 lease
 --   ARGV  1 task key prefix
---   ->    per task: id, '-' (there is no lease), message, owner, how many workers died with it
+--   ->    per task: id, '-' (there is no lease), message, owner, how many workers died with it,
+--         '' if its worker had not begun it ('1' if it had)
 local found, ghosts = {}, {}
 for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-  local fields = redis.pcall('HMGET', ARGV[1] .. id, 'msg', 'owner', 'deaths')
+  local fields = redis.pcall('HMGET', ARGV[1] .. id, 'msg', 'owner', 'deaths', 'started_at')
   if not fields[1] then
     ghosts[#ghosts + 1] = id
   elseif not redis.call('ZSCORE', KEYS[2], id) then
@@ -15,6 +16,7 @@ for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
     found[#found + 1] = fields[1]
     found[#found + 1] = fields[2] or ''
     found[#found + 1] = fields[3] or '0'
+    found[#found + 1] = fields[2] and not fields[4] and '' or '1'
   end
 end
 for first = 1, #ghosts, 1000 do

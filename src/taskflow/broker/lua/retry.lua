@@ -1,4 +1,4 @@
--- retry.lua: tasks that failed and will be tried again.
+-- retry.lua: tasks that failed and will be tried again; they have not killed their worker, so its predecessors' deaths are forgotten.
 --   include leased, release, count, record
 --   flags allow-oom
 --   KEYS  1 active   2 lease   3 retry   4 due   5 processed today   6 processed   7 failed today   8 failed
@@ -18,7 +18,7 @@ for i = 3, #ARGV, 6 do
     local due = tonumber(ARGV[i + 3])
     ids[#ids + 1] = id
     redis.call('HSET', key, 'msg', ARGV[i + 2], 'state', 'retry')
-    redis.call('HDEL', key, 'owner', 'started_at')
+    redis.call('HDEL', key, 'owner', 'started_at', 'deaths')
     redis.call('ZADD', KEYS[3], math.ceil(due), id)
     if math.ceil(due) ~= due then
       redis.call('ZADD', KEYS[4], ARGV[i + 3], id)
