@@ -9,8 +9,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
 
-from taskflow import Client, Inspector, Retry, RevokeTask, SkipRetry, Task, TaskContext, TaskFlow, TaskState
+from conftest import WaitUntil
+from taskflow import (
+    Client,
+    Inspector,
+    Retry,
+    RevokeTask,
+    SkipRetry,
+    Task,
+    TaskContext,
+    TaskFlow,
+    TaskState,
+    WorkerOptions,
+)
 from taskflow.errors import AttemptError, BrokerUnavailable, HandlerNotFound, InvalidOption, StartFailed
 from taskflow.testing import Drained, assert_not_enqueued, drain, running_worker, sync
 
@@ -219,6 +232,28 @@ async def test_an_attempt_that_is_stopped_fails_with_its_reason(app: TaskFlow) -
         await drain(app)
 
 
+async def test_a_task_that_never_reaches_a_handler_fails_with_its_reason(
+    app: TaskFlow, client: Client, raw: redis.Redis
+) -> None:
+    await client.enqueue("t", task_id="poison")
+    raw.hset("asynq:{default}:t:poison", "msg", b"\xff")
+
+    with pytest.raises(AttemptError, match="cannot be decoded") as caught:
+        await drain(app)
+    assert caught.value.__notes__ == ["raised by a message that cannot be decoded, task poison in queue default"]
+
+
+async def test_a_cancelled_task_is_no_failure(app: TaskFlow, client: Client, inspector: Inspector) -> None:
+    @app.task("t")
+    async def handler() -> None:
+        await inspector.cancel("mine")
+        await asyncio.sleep(60)
+
+    await client.enqueue("t", task_id="mine")
+
+    assert await drain(app) == Drained(archived=1)
+
+
 async def test_what_is_not_done_in_time_is_named_and_put_back(
     app: TaskFlow, client: Client, inspector: Inspector
 ) -> None:
@@ -291,6 +326,14 @@ async def test_a_worker_runs_while_the_block_does(app: TaskFlow, client: Client)
 
     assert (await Inspector(client.broker).queue_infos(["numbers"]))[0].pending == 1
     await Inspector(client.broker).delete_all("numbers", TaskState.PENDING)
+
+
+async def test_a_worker_works_as_its_options_say(app: TaskFlow, inspector: Inspector, wait_until: WaitUntil) -> None:
+    async with running_worker(app, WorkerOptions(queues={"mine": 1}, concurrency=3)) as worker:
+        await wait_until(inspector.servers)
+        (server,) = await inspector.servers()
+
+    assert (server.id, server.queues, server.concurrency) == (worker.id, {"mine": 1}, 3)
 
 
 async def test_what_still_runs_at_the_end_of_the_block_is_put_back(app: TaskFlow, inspector: Inspector) -> None:
