@@ -117,6 +117,36 @@ async def test_what_runs_already_is_waited_for_and_nothing_new_is_taken(
     assert watch.order == ["long", "s", "next"]
 
 
+async def test_tasks_that_never_end_are_not_waited_for(
+    app: TaskFlow,
+    broker: Broker,
+    inspector: Inspector,
+    store: Store,
+    start_worker: StartWorker,
+    wait_until: WaitUntil,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that is no suspect, and one that is: suspects run beside them, but one at a time, and others run too."""
+    monkeypatch.setattr(quarantine, "PATIENCE", 0.2)
+    watch = Watch(app)
+    await enqueue(broker, placement("long", task_type="blocks"))
+    await start_worker(app)
+    await watch.blocked.wait()
+    await inspector.pause("default")
+    await enqueue(broker, placement("s long", task_type="blocks"), placement("s1"), placement("s2"))
+    mark(store, "s long", "s1", "s2")
+    await inspector.resume("default")
+    await wait_until(lambda: store.number("processed") == 2)
+    await enqueue(broker, placement("other"))
+    await wait_until(lambda: store.number("processed") == 3)
+
+    assert watch.beside["s1"] <= {"long", "s long"}
+    assert watch.beside["s2"] <= {"long", "s long"}
+    assert watch.running == {"long", "s long"}
+    watch.go_on.set()
+    await wait_until(lambda: store.number("processed") == 5)
+
+
 async def test_other_tasks_have_their_turn_between_suspects(
     app: TaskFlow,
     broker: Broker,

@@ -6,7 +6,8 @@ again, then with this task only.
 
 Suspects are taken like other tasks, but not begun: as long as they wait here, a death of this worker does not count for
 them. The worker takes nothing else until what it runs has ended, runs suspects for a while, and then other tasks for as
-long as that took, so that it is at most half of the time kept from these.
+long as that took, so that it is at most half of the time kept from these. Tasks that run for very long are not waited for:
+suspects then run beside them, but still one at a time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 
@@ -28,6 +30,8 @@ _LOG = structlog.get_logger("taskflow.worker")
 
 TURN = 5.0
 """For how long (s) suspects are run before other tasks have their turn; the last one may take longer."""
+PATIENCE = 60.0
+"""How long (s) to wait for the end of a task, suspect or not, before others are begun beside it."""
 LEAST_PAUSE = 0.1
 """The shortest turn (s) of other tasks."""
 _OUTAGE = 0.5
@@ -56,6 +60,8 @@ class Quarantine:
         self._completer = completer
         self._leases = leases
         self._waiting: deque[Delivery] = deque()
+        self._long: set[Delivery] = set()
+        """What has been waited for in vain."""
         self._arrived = asyncio.Event()
 
     def add(self, delivery: Delivery) -> None:
@@ -86,8 +92,8 @@ class Quarantine:
 
     async def _run_turn(self) -> None:
         """Wait until nothing else is under way, and run suspects for a while."""
-        while self._fetcher.fetching or len(self._leases) > len(self._waiting):  # noqa: ASYNC110 - it is rare
-            await asyncio.sleep(_CHECK)
+        await self._wait(lambda: self._fetcher.fetching or bool(self._others()))
+        self._long |= self._others()
         until = time.monotonic() + TURN
         while self._waiting:
             await self._run_alone(self._waiting[0])
@@ -110,5 +116,18 @@ class Quarantine:
             return
         delivery.cancelled = code != 1
         self._executor.start(delivery)
-        while delivery in self._leases:  # noqa: ASYNC110 - it is rare
+        await self._wait(lambda: delivery in self._leases)
+        if delivery in self._leases:
+            self._long.add(delivery)
+
+    def _others(self) -> set[Delivery]:
+        """Return what is under way beside the suspects that wait."""
+        self._long &= self._leases
+        return self._leases - self._long - set(self._waiting)
+
+    @staticmethod
+    async def _wait(lasts: Callable[[], bool]) -> None:
+        """Wait until a condition is over, or patience is."""
+        until = time.monotonic() + PATIENCE
+        while lasts() and time.monotonic() < until:  # noqa: ASYNC110 - it is rare
             await asyncio.sleep(_CHECK)
