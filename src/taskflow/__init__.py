@@ -11,12 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taskflow.app import TaskDefinition, TaskFlow
+    from taskflow.app import TaskFlow
     from taskflow.broker.inspector import Inspector
     from taskflow.broker.queue import Broker
     from taskflow.broker.schedule_entry import ScheduleEntry
     from taskflow.broker.schedules import ScheduleStore
     from taskflow.client import Client, SyncClient
+    from taskflow.definition import TaskDefinition
     from taskflow.errors import (
         BrokerUnavailable,
         DuplicateTask,
@@ -73,7 +74,7 @@ _HOMES = {
     "Task": "taskflow.task",
     "TaskConflict": "taskflow.errors",
     "TaskContext": "taskflow.worker.context",
-    "TaskDefinition": "taskflow.app",
+    "TaskDefinition": "taskflow.definition",
     "TaskFailed": "taskflow.errors",
     "TaskFlow": "taskflow.app",
     "TaskFlowError": "taskflow.errors",
