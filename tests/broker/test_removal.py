@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import redis
 
 from support.clock import MovableClock
+from support.invariants import check_invariants
 from support.store import Store
 from support.tasks import STATES, bring, enqueue, placement, take, taken
 from taskflow import Broker, Client, Inspector, SyncClient, TaskState
@@ -265,3 +268,44 @@ def test_names_are_remembered_for_ten_seconds(monkeypatch: pytest.MonkeyPatch) -
     assert known.unknown({"a", "b"}) == {"b"}
     now += 10.1
     assert known.unknown({"a", "b"}) == {"a", "b"}
+
+
+async def test_a_queue_that_is_removed_again_and_again_while_it_is_used_is_listed_whenever_it_holds_tasks(
+    broker: Broker, inspector: Inspector, redis_url: str, raw: redis.Redis
+) -> None:
+    """Clients with names in memory enqueue, a worker takes and settles, and somebody removes the queue all the time."""
+    clients = [Client(redis_url) for _ in range(3)]
+    removed, stop = 0, asyncio.Event()
+
+    async def enqueue_on(client: Client, number: int) -> None:
+        for i in range(120):
+            await client.enqueue(
+                "t", [number, i], task_id=f"{number}-{i}", unique=timedelta(hours=1), group="g" if i % 3 else None
+            )
+
+    async def work() -> None:
+        while not stop.is_set():
+            deliveries = await broker.dequeue({"default": 2})
+            await broker.settle([(delivery, Done()) for delivery in deliveries])
+            await asyncio.sleep(0)
+
+    async def remove() -> None:
+        nonlocal removed
+        while not stop.is_set():
+            with suppress(QueueActive, QueueNotFound):
+                await inspector.remove_queue("default", force=True)
+                removed += 1
+
+    others = [asyncio.create_task(work()), asyncio.create_task(remove())]
+    await asyncio.gather(*(enqueue_on(client, number) for number, client in enumerate(clients)))
+    stop.set()
+    await asyncio.gather(*others)
+
+    holds_tasks = bool(raw.exists("asynq:{default}:pending", "asynq:{default}:groups"))
+    assert removed > 3
+    assert not holds_tasks or await inspector.queues() == ["default"]
+    await clients[0].enqueue("t", "last")
+    assert await inspector.queues() == ["default"]
+    check_invariants(raw)
+    for client in clients:
+        await client.close()

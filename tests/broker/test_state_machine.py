@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -17,14 +18,22 @@ from msgspec import structs
 
 from support.clock import MovableClock
 from support.invariants import violations
-from support.model import ENDED, Model, ModelTask, Order
+from support.model import ENDED, LEFT_ALONE, Model, ModelTask, Order
 from support.store import Store
 from support.tasks import placement
-from taskflow import Broker, Inspector, TaskNotFound
+from taskflow import Broker, Inspector, TaskNotFound, TaskState
 from taskflow.broker.delivery import Archive, Complete, Delivery, Done, Outcome, Requeue, Retry, Settled
 from taskflow.broker.placement import REPEAT, Placed, Placement
 from taskflow.broker.reading import task_info
-from taskflow.errors import TaskActive, TaskFinished
+from taskflow.errors import (
+    InvalidTaskState,
+    QueueActive,
+    QueueNotEmpty,
+    QueueNotFound,
+    TaskActive,
+    TaskFinished,
+    TaskNotScheduled,
+)
 
 IDS = [f"task-{i}" for i in range(6)]
 LOCKS = ["", "asynq:{default}:unique:t:1", "asynq:{default}:unique:t:2"]
@@ -233,35 +242,62 @@ class Queue(RuleBasedStateMachine):
         for task, delivery in zip(tasks, deliveries, strict=True):
             task.lease_end = delivery.expiry
 
-    @rule(task_id=st.sampled_from(IDS))
-    def cancel(self, task_id: str) -> None:
-        task = self.model.tasks.get(task_id)
-        if task is None:
-            with pytest.raises(TaskNotFound):
-                self.do(self.inspector.cancel(task_id, "default"))
-        elif task.state in ENDED:
-            with pytest.raises(TaskFinished):
-                self.do(self.inspector.cancel(task_id, "default"))
-        else:
-            assert self.do(self.inspector.cancel(task_id, "default")) == task.state
-            task.cancelled = True
-            if task.state == "pending":
-                self.model.pending.remove(task_id)
-            if task.state != "active":
-                self.model.archive(task, self.clock.now())
+    @rule(action=st.sampled_from(sorted(LEFT_ALONE)), ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=4))
+    def steer_some(self, action: str, ids: list[str]) -> None:
+        answers = self.do(getattr(self.inspector, f"{action}_many")(ids, "default"))
+        now = self.clock.now()
+        for task_id, answer in zip(ids, answers, strict=True):
+            expected = self.model.steer(action, task_id, now)
+            assert (answer if isinstance(answer, TaskState) else type(answer)) == expected
 
-    @rule(task_id=st.sampled_from(IDS))
-    def delete(self, task_id: str) -> None:
+    @precondition(lambda self: self.is_named())
+    @rule(action=st.sampled_from(sorted(LEFT_ALONE)), state=st.sampled_from(list(TaskState)))
+    def steer_all(self, action: str, state: TaskState) -> None:
+        steer = getattr(self.inspector, f"{action}_all")
+        if state in LEFT_ALONE[action]:
+            with pytest.raises(InvalidTaskState):
+                self.do(steer("default", state))
+            return
+        chosen = self.model.in_state(state)
+        assert self.do(steer("default", state)) == len(chosen)
+        in_order = [task_id for task_id in reversed(self.store.list("pending")) if task_id in chosen]
+        for task_id in in_order if action == "run" else chosen:
+            assert self.model.steer(action, task_id, self.clock.now()) == state
+
+    @rule(task_id=st.sampled_from(IDS), wait=st.sampled_from([None, 0.5, 3, 40.25]))
+    def edit(self, task_id: str, wait: float | None) -> None:
         task = self.model.tasks.get(task_id)
-        if task is None:
-            with pytest.raises(TaskNotFound):
-                self.do(self.inspector.delete(task_id, "default"))
-        elif task.state == "active":
-            with pytest.raises(TaskActive):
-                self.do(self.inspector.delete(task_id, "default"))
+        at = None if wait is None else datetime.fromtimestamp(round(self.clock.now() + wait, 6), UTC)
+        change = self.inspector.edit(task_id, "default", payload=b"%d" % (self.placed + 1), process_at=at)
+        if task is None or task.state not in {"scheduled", "retry"}:
+            with pytest.raises((TaskNotFound, TaskNotScheduled, TaskActive, TaskFinished)):
+                self.do(change)
+            return
+        self.placed += 1
+        info = self.do(change)
+        task.number, task.due = self.placed, task.due if at is None else at.timestamp()
+        assert info.next_process_at == datetime.fromtimestamp(task.due, UTC)
+
+    @rule(force=st.booleans())
+    def remove_the_queue(self, force: bool) -> None:
+        if self.model.in_state("active"):
+            error: type[Exception] | None = QueueActive
+        elif self.model.tasks and not force:
+            error = QueueNotEmpty
         else:
-            self.do(self.inspector.delete(task_id, "default"))
+            error = None if self.is_named() else QueueNotFound
+        if error is not None:
+            with pytest.raises(error):
+                self.do(self.inspector.remove_queue("default", force=force))
+            return
+        assert self.do(self.inspector.remove_queue("default", force=force)) == len(self.model.tasks)
+        assert self.do(self.inspector.queues()) == []
+        for task in list(self.model.tasks.values()):
             self.model.drop(task)
+        self.model.processed = self.model.failed = 0
+
+    def is_named(self) -> bool:
+        return bool(self.raw.sismember("asynq:queues", "default"))
 
     @rule()
     def clean(self) -> None:
@@ -279,6 +315,7 @@ class Queue(RuleBasedStateMachine):
     @invariant()
     def the_queue_is_consistent(self) -> None:
         assert violations(self.raw, "default", self.model.fixed) == []
+        assert self.is_named() or not self.model.tasks
 
     @invariant()
     def the_queue_equals_the_model(self) -> None:

@@ -6,10 +6,19 @@ from dataclasses import dataclass, field
 
 from taskflow.broker.delivery import Delivery
 from taskflow.broker.placement import ID_TAKEN, STORED, Placed
+from taskflow.errors import TaskActive, TaskFinished, TaskFlowError, TaskNotFound, TaskPending
+from taskflow.task import TaskState
 from taskflow.unique import OnConflict, Until
 
 ENDED = ("completed", "archived")
 WAITING = ("pending", "scheduled", "retry", "aggregating")
+LEFT_ALONE: dict[str, dict[str, type[TaskFlowError]]] = {
+    "run": {"pending": TaskPending, "active": TaskActive},
+    "archive": {"active": TaskActive, "archived": TaskFinished},
+    "delete": {"active": TaskActive},
+    "cancel": {"completed": TaskFinished, "archived": TaskFinished},
+}
+"""What an inspector's orders leave alone: state -> error."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,27 @@ class Model:
     def archive(self, task: ModelTask, now: float) -> None:
         self.unlock(task)
         task.state, task.until, task.delivery = "archived", now, None
+
+    def steer(self, action: str, task_id: str, now: float) -> TaskState | type[TaskFlowError]:
+        """Do what an inspector's order does to a task; return the state it was in, or the error."""
+        task = self.tasks.get(task_id)
+        if task is None:
+            return TaskNotFound
+        before = TaskState(task.state)
+        if before in LEFT_ALONE[action]:
+            return LEFT_ALONE[action][before]
+        if before == "pending":
+            self.pending.remove(task_id)
+        if action == "delete":
+            self.drop(task)
+        elif action == "run":
+            task.state, task.cancelled, task.deaths = "pending", False, 0
+            self.pending.append(task_id)
+        else:
+            task.cancelled = task.cancelled or action == "cancel"
+            if before != "active":
+                self.archive(task, now)
+        return before
 
     def in_state(self, state: str) -> set[str]:
         return {task.id for task in self.tasks.values() if task.state == state}
