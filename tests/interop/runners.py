@@ -114,7 +114,7 @@ class PythonWorkers(Workers):
     ) -> Runner:
         seen: list[Reply] = []
         worker = await self._start_worker(
-            _handlers(seen, retry_delay),
+            handlers(seen, retry_delay),
             queues=queues or {"default": 1},
             concurrency=concurrency,
             strict=strict,
@@ -127,7 +127,7 @@ class _Excused(Exception):
     """An error that is no failure."""
 
 
-def _handlers(seen: list[Reply], retry_delay: float) -> Registry:
+def handlers(seen: list[Reply], retry_delay: float) -> Registry:
     """What the Go peer's handlers do."""
 
     async def note(context: TaskContext, call_next: Any) -> Any:

@@ -84,6 +84,7 @@ _GO_SAYS = (
     ("already in pending state", "wrong state"),
     ("already archived", "wrong state"),
     ("not in scheduled state", "wrong state"),
+    ("found in zset", "being aggregated"),
     ("task not found", "task not found"),
     ("cannot find task", "task not found"),
     ("queue not found", "queue not found"),

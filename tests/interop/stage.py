@@ -6,18 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from interop import agreement
 from interop.features import Direction
 from interop.go_peer import TIMEOUT, Reply
 from interop.runners import Runner, Workers
 from interop.sides import DEFAULT, Refused, Side, refusal
 from support.store import Store
 from support.waiting import wait_until
-from taskflow import TaskState
 
-NEWEST_FIRST = ("archived", "completed")
-_STATES = [state.value for state in TaskState if state is not TaskState.AGGREGATING]
-_LATENCY_SLACK = 5.0
-"""How far (s) the two may be apart on the age of the oldest pending task: they are asked one after the other."""
 FOREVER = b"600000"
 """The payload of a task that sleeps until it is stopped."""
 _WAITING = ("pending", "scheduled", "aggregating")
@@ -94,9 +90,7 @@ class Stage:
 
     async def task(self, task_id: str = "a", queue: str = DEFAULT) -> Reply:
         """Return what both inspectors say of a task; they must agree."""
-        theirs, ours = await self._sides["go"].task(task_id, queue), await self._sides["python"].task(task_id, queue)
-        assert ours == theirs
-        return theirs
+        return await agreement.on_task(self._sides, task_id, queue)
 
     async def reach(self, state: str, task_id: str = "a", queue: str = DEFAULT) -> Reply:
         """Wait until a task is in a state; return what both say of it then."""
@@ -133,18 +127,4 @@ class Stage:
 
     async def agree(self, queue: str = DEFAULT) -> Reply:
         """Let both inspectors list everything a queue holds: they must agree, field by field. Return the queue's numbers."""
-        go, python = self._sides["go"], self._sides["python"]
-        assert await python.queues() == await go.queues()
-        for state in _STATES:
-            theirs, ours = await go.list(state, queue), await python.list(state, queue)
-            assert (ours[::-1] if state in NEWEST_FIRST else ours) == theirs
-        groups = await go.groups(queue)
-        assert await python.groups(queue) == groups
-        for group in groups:
-            name = group["group"]
-            theirs = await go.list("aggregating", queue, group=name)
-            assert await python.list("aggregating", queue, group=name) == theirs
-        theirs, ours = await go.queue_info(queue), await python.queue_info(queue)
-        assert abs(theirs.pop("latency") - ours.pop("latency")) < _LATENCY_SLACK
-        assert ours == theirs
-        return theirs
+        return await agreement.on_queue(self._sides, queue)

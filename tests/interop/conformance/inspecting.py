@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import time
 
+from interop.agreement import NEWEST_FIRST
 from interop.features import ACROSS, case
 from interop.go_peer import TIMEOUT, Reply, base64_text
 from interop.sides import refusal
-from interop.stage import FOREVER, NEWEST_FIRST, Stage
+from interop.stage import FOREVER, Stage
 from support.waiting import wait_until
 from taskflow.wire.keys import day_name
 

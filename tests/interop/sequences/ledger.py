@@ -1,0 +1,169 @@
+"""Ledger: what a sequence has been answered, and so what the store must hold when it has come to rest.
+
+Where asynq by its own doing leaves a lock behind, the ledger knows for which task, and nothing else is excused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from interop.go_peer import Reply
+from interop.sequences.steps import Step
+from support.image import Image
+from support.invariants import misplaced, strange_locks
+from taskflow.broker.delivery import Archive, Complete, Done, Outcome, Requeue, Retry
+from taskflow.wire.keys import queue_keys
+
+_LIVE = ("pending", "active", "scheduled", "retry", "aggregating")
+
+
+@dataclass
+class Ledger:
+    """The books of one sequence on one queue.
+
+    Attributes:
+        stored: How many tasks were put in.
+        gone: How many have left for good: succeeded without retention, revoked, deleted, made into one.
+        processed: How many attempts have ended, as the counters count.
+        stopped: Ids that somebody wanted to be stopped.
+        perhaps_stopped: How often a handler in Go succeeded although it was to be stopped. asynq listens to both at once, so if
+            both come at the same moment, it may take such a task for a stopped one.
+        ended_before: Ids of tasks that were archived or completed in this life, and so have lost their lock.
+        archived_by_go: Ids whose lock asynq kept when it archived them.
+        grouped_by_go: Ids of unique tasks that asynq's client put into a group: their hash does not know their lock.
+        taken_by_refused: Locks, with the id, that asynq's client set before it found that the id exists.
+        deleted_by_go: Whether asynq deleted all pending tasks, or a group: it leaves their locks.
+        archived_all: Whether all tasks of a state were archived, whoever they were; and whether by asynq.
+
+    """
+
+    queue: str
+    stored: int = 0
+    gone: int = 0
+    processed: int = 0
+    stopped: set[str] = field(default_factory=set)
+    perhaps_stopped: int = 0
+    ended_before: set[str] = field(default_factory=set)
+    archived_by_go: set[str] = field(default_factory=set)
+    grouped_by_go: set[str] = field(default_factory=set)
+    taken_by_refused: set[tuple[str, str]] = field(default_factory=set)
+    deleted_by_go: bool = False
+    archived_all: set[str] = field(default_factory=set)
+
+    # -- entries ------------------------------------------------------------------------------------------------------
+
+    def answered(self, step: Step, value: Any, *, alone: bool = True) -> None:
+        """Enter a step that was carried out, alone or at the same time as others."""
+        arguments = step.arguments
+        go = step.side == "go"
+        if step.op == "enqueue":
+            self._stored(arguments, go=go, alone=alone)
+        elif step.op == "delete":
+            self.gone += 1
+        elif step.op == "delete_all":
+            self.gone += value
+            self.deleted_by_go |= go and value > 0 and arguments["state"] in {"pending", "aggregating"}
+        elif step.op == "archive" or (step.op == "cancel" and not go):
+            self.ended_before.add(arguments["task_id"])
+            if go:
+                self.archived_by_go.add(arguments["task_id"])
+        elif step.op == "archive_all" and value:
+            self.archived_all.add(step.side)
+        if step.op == "cancel":
+            self.stopped.add(arguments["task_id"])
+
+    def _stored(self, task: Mapping[str, Any], *, go: bool, alone: bool) -> None:
+        self.stored += 1
+        if alone:  # else it may have ended since, though that was entered before
+            self.ended_before.discard(task["task_id"])
+        if go and "unique" in task and "group" in task:
+            self.grouped_by_go.add(task["task_id"])
+
+    def refused(self, step: Step, word: str) -> None:
+        """Enter a step that was refused."""
+        if step.op == "enqueue" and step.side == "go" and word == "id taken" and "unique" in step.arguments:
+            lock = queue_keys(self.queue).unique(step.arguments["task_type"], step.arguments["payload"])
+            self.taken_by_refused.add((lock, step.arguments["task_id"]))
+
+    def aggregated(self, members: int) -> None:
+        """Enter that one task has taken the place of some."""
+        self.stored += 1
+        self.gone += members
+
+    def settled(self, task_id: str, outcome: Outcome) -> None:
+        """Enter what became of an attempt of ours."""
+        match outcome:
+            case Done():
+                self.gone += 1
+            case Complete() | Archive():
+                self.ended_before.add(task_id)
+            case Requeue():
+                return
+            case Retry(counts=False):
+                return
+        self.processed += 1
+
+    def go_ended(self, event: Reply) -> None:
+        """Enter what asynq's server says of the end of an attempt; what follows from it is asynq's rule."""
+        task_id, error, kind = event["id"], event["error"], event["type"]
+        exhausted = event["retried"] >= event["max_retry"]
+        if error is None and task_id in self.stopped:
+            self.perhaps_stopped += 1
+            if exhausted:
+                self.archived_by_go.add(task_id)
+        if error is None and ":keep" in kind:
+            self.ended_before.add(task_id)
+        elif error is None or kind.startswith("revoke"):
+            self.gone += 1
+        elif exhausted or kind.startswith("skip"):
+            self.ended_before.add(task_id)
+            self.archived_by_go.add(task_id)
+        self.processed += 1
+
+    # -- the audit ----------------------------------------------------------------------------------------------------
+
+    def complaints(self, image: Image) -> list[str]:
+        """Return what is wrong with a queue at rest: invariants 1, 2, 3 and 5, and the counters."""
+        return [*misplaced(image), *self.strange_locks(image), *self._lost_locks(image), *self.imbalance(image)]
+
+    def imbalance(self, image: Image) -> list[str]:
+        """Return whether tasks were lost or doubled: what was put in is there, or has left for good."""
+        wrong = []
+        surplus = len(image.hashes) - (self.stored - self.gone)
+        if not 0 <= surplus <= self.perhaps_stopped:
+            wrong.append(f"{self.stored} tasks went in, {self.gone} have left, but {len(image.hashes)} are there")
+        counted = int(image.others.get(f"asynq:{{{self.queue}}}:processed", [b"0"])[0])
+        if counted != self.processed:
+            wrong.append(f"{self.processed} attempts have ended, but {counted} were counted")
+        return wrong
+
+    def strange_locks(self, image: Image) -> list[str]:
+        """Return the locks that no live task owns, but for those that asynq leaves behind."""
+        return [text for key, text in strange_locks(image).items() if not self._left_by_go(image, key)]
+
+    def _left_by_go(self, image: Image, key: str) -> bool:
+        holder, _ = image.locks[key]
+        if holder in self.grouped_by_go or (key, holder) in self.taken_by_refused:
+            return True
+        if holder in image.hashes and image.message(holder).unique_key == key:
+            kept = holder in self.archived_by_go or "go" in self.archived_all
+            return kept and image.state(holder) == "archived"
+        return self.deleted_by_go  # the holder is gone, or lives again with another lock
+
+    def _lost_locks(self, image: Image) -> list[str]:
+        """Return the live tasks whose lock is not theirs any more: its time has not run out in a sequence."""
+        if self.archived_all:
+            return []
+        return [
+            f"{task_id!r} is {image.state(task_id)} and its lock is held by {image.locks.get(key, ('nobody', 0))[0]!r}"
+            for task_id, key in (
+                (task_id, fields.get("unique_key", b"").decode()) for task_id, fields in image.hashes.items()
+            )
+            if key and task_id not in self.ended_before and not self._holds(image, task_id, key)
+        ]
+
+    @staticmethod
+    def _holds(image: Image, task_id: str, key: str) -> bool:
+        return image.state(task_id) not in _LIVE or (key in image.locks and image.locks[key][0] == task_id)
