@@ -13,7 +13,8 @@ import msgspec
 from taskflow.api.errors import BodyTooLarge, ClientDisconnected, UnsupportedMediaType, in_words
 from taskflow.api.protocol import Receive, header
 from taskflow.api.request import ApiRequest
-from taskflow.api.schemas import CreateTaskBody, RawBatch, UniqueBody
+from taskflow.api.schemas.tasks import CreateTaskBody, RawBatch
+from taskflow.api.schemas.unique import UniqueBody
 from taskflow.application.commands import CreateTask
 from taskflow.checks import MAX_SPAN
 from taskflow.durations import parse_duration

@@ -13,7 +13,7 @@ from litestar.openapi.config import OpenAPIConfig
 from taskflow.api.middleware import CONTENT_POLICY
 from taskflow.api.protocol import Scope
 from taskflow.api.request import ApiRequest
-from taskflow.api.schemas import ErrorBody
+from taskflow.api.schemas.errors import ErrorBody
 
 _STATIC = Path(__file__).parent / "static"
 _POLICY = (

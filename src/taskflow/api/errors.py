@@ -16,7 +16,7 @@ from litestar.exceptions import (
 )
 
 from taskflow.api.answer import Answer
-from taskflow.api.schemas import ErrorBody
+from taskflow.api.schemas.errors import ErrorBody
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 
 INTERNAL = ErrorBody(

@@ -7,9 +7,9 @@ from typing import Literal
 
 from litestar import Router, get
 
-from taskflow.api import schemas
 from taskflow.api.answer import Answer
 from taskflow.api.request import ApiRequest
+from taskflow.api.schemas import health as schemas
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.observability.metrics import CONTENT_TYPE
 

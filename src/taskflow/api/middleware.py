@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from taskflow.api import errors
 from taskflow.api.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, header
-from taskflow.api.schemas import ErrorBody
+from taskflow.api.schemas.errors import ErrorBody
 from taskflow.observability.metrics import ApiMetrics
 from taskflow.observability.request_log import RequestLog
 

@@ -10,12 +10,12 @@ from typing import Annotated
 from litestar import Router, get
 from litestar.params import HeaderParameter, QueryParameter
 
-from taskflow.api import schemas
 from taskflow.api.answer import Answer
 from taskflow.api.errors import body_of
 from taskflow.api.events import EventStream, event
 from taskflow.api.parameters import Queue, TaskId
 from taskflow.api.request import ApiRequest
+from taskflow.api.schemas import progress as schemas
 from taskflow.application.progress import ProgressEvent
 from taskflow.errors import InvalidOption, TaskFlowError, TaskNotFound
 

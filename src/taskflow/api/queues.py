@@ -8,10 +8,10 @@ import structlog
 from litestar import Router, get, post
 from litestar.params import QueryParameter
 
-from taskflow.api import schemas
 from taskflow.api.answer import Answer
 from taskflow.api.parameters import QueueName
 from taskflow.api.request import ApiRequest
+from taskflow.api.schemas import queues as schemas
 
 _LOG = structlog.get_logger("taskflow.audit")
 

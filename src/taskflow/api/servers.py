@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from litestar import Router, get
 
-from taskflow.api import schemas
 from taskflow.api.answer import Answer
 from taskflow.api.request import ApiRequest
+from taskflow.api.schemas import servers as schemas
 
 
 @get("/", operation_id="listServers", summary="List worker servers")

@@ -14,12 +14,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from msgspec import UNSET
 
-from taskflow.api import schemas
 from taskflow.api.answer import Answer
 from taskflow.api.bodies import read_batch, read_body, read_span, read_task
 from taskflow.api.errors import body_of
 from taskflow.api.parameters import Queue, TaskId
 from taskflow.api.request import ApiRequest
+from taskflow.api.schemas import tasks as schemas
+from taskflow.api.schemas.values import Message
 from taskflow.application.commands import CancelTask, CreateTask, DeleteTask
 from taskflow.application.queries import GetTask, ListTasks
 from taskflow.errors import InvalidOption, InvalidTaskState, ProgressNotFound, TaskFlowError
@@ -165,19 +166,19 @@ async def _unless_closing(request: ApiRequest, waiting: Coroutine[Any, Any, Task
 
 
 @delete("/{task_id:str}", status_code=200, operation_id="deleteTask", summary="Delete a task")
-async def remove(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.Message]:
+async def remove(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[Message]:
     """Delete a task that is not running."""
     await request.service.delete(DeleteTask(task_id, queue))
     _LOG.info("task deleted", task_id=task_id, request_id=request.id)
-    return Answer(schemas.Message("task deleted"))
+    return Answer(Message("task deleted"))
 
 
 @post("/{task_id:str}/cancel", status_code=200, operation_id="cancelTask", summary="Cancel a task")
-async def cancel(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.Message]:
+async def cancel(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[Message]:
     """Stop a task for good. A running one is told to stop, and is archived when it has."""
     state = await request.service.cancel(CancelTask(task_id, queue))
     _LOG.info("task cancelled", task_id=task_id, state=state.value, request_id=request.id)
-    return Answer(schemas.Message("task cancelled"))
+    return Answer(Message("task cancelled"))
 
 
 ROUTER = Router(

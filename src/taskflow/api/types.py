@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from litestar import Router, get
 
-from taskflow.api import schemas
 from taskflow.api.answer import Answer
 from taskflow.api.errors import TaskTypeNotFound
 from taskflow.api.parameters import TypeName
 from taskflow.api.request import ApiRequest
+from taskflow.api.schemas import types as schemas
 
 
 @get("/", operation_id="listTaskTypes", summary="List task types")

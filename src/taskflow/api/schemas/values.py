@@ -1,0 +1,42 @@
+"""Values of the JSON contract that several resources have. Durations are Go's text (`30s`), times RFC 3339."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from taskflow.durations import format_duration
+
+Span = Annotated[str, Meta(description="A duration as Go writes it.", examples=["30s", "1h30m"])]
+Time = Annotated[str, Meta(description="A time, RFC 3339 with its zone.", examples=["2030-01-31T12:00:00Z"])]
+State = Literal["pending", "active", "scheduled", "retry", "archived", "completed", "aggregating"]
+Encoding = Annotated[
+    Literal["json", "base64"],
+    Meta(description="`base64` where the bytes are no JSON; then the value is text in Base64."),
+]
+
+
+class Message(Struct, frozen=True):
+    """A word of confirmation."""
+
+    message: str
+
+
+def span(duration: timedelta | None) -> str | None:
+    """A duration as Go writes it; None stays None."""
+    return None if duration is None else format_duration(duration)
+
+
+def json_or_base64(data: bytes | None) -> tuple[Any, Literal["json", "base64"]]:
+    """Return bytes as they can stand in JSON, and how: what is JSON as it is, none as null, the rest as Base64."""
+    if not data:
+        return None, "json"
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return base64.b64encode(data).decode(), "base64"
+    return Raw(data), "json"
