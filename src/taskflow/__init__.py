@@ -35,7 +35,17 @@ if TYPE_CHECKING:
         TaskNotFound,
     )
     from taskflow.scheduler import Scheduler
-    from taskflow.task import GroupInfo, Progress, QueueInfo, ServerInfo, Task, TaskInfo, TaskOptions, TaskState
+    from taskflow.task import (
+        DailyStats,
+        GroupInfo,
+        Progress,
+        QueueInfo,
+        ServerInfo,
+        Task,
+        TaskInfo,
+        TaskOptions,
+        TaskState,
+    )
     from taskflow.unique import Unique
     from taskflow.worker.backoff import exponential
     from taskflow.worker.context import TaskContext, current_context
@@ -51,6 +61,7 @@ _HOMES = {
     "Broker": "taskflow.broker.queue",
     "BrokerUnavailable": "taskflow.errors",
     "Client": "taskflow.client",
+    "DailyStats": "taskflow.task",
     "Depends": "taskflow.worker.dependencies",
     "DuplicateTask": "taskflow.errors",
     "GroupInfo": "taskflow.task",
@@ -111,6 +122,7 @@ __all__ = [
     "Broker",
     "BrokerUnavailable",
     "Client",
+    "DailyStats",
     "Depends",
     "DuplicateTask",
     "GroupInfo",
