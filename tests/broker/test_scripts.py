@@ -25,6 +25,13 @@ LUA = Path(scripts.__file__).parent / "lua"
 ALL = sorted(path.stem for path in LUA.glob("*.lua"))
 
 
+def test_scripts_that_put_keys_together_are_known() -> None:
+    """On a cluster they are refused while their queue moves; the others, which keep leases and records, are not."""
+    steady = {name for name in ALL if not Script(name).roams}
+
+    assert steady == {"announce", "edit", "extend", "list_schedules", "publish_types", "result", "serve"}
+
+
 # -- the files --------------------------------------------------------------------------------------------------------
 
 

@@ -32,11 +32,11 @@ from taskflow import (
     TaskInfo,
     TaskOptions,
     TaskState,
+    Unique,
 )
 from taskflow.application.service import TaskService
 from taskflow.asgi import serve
 from taskflow.config import load_settings
-from taskflow.worker.loops import cancel_all
 
 pytestmark = [pytest.mark.stock_redis, pytest.mark.slow]
 
@@ -142,8 +142,12 @@ async def test_a_unique_task_is_refused_while_its_twin_lives(
     for info in first:
         assert not isinstance(info, Exception)
         assert await app.client.result(info, timeout=10) == "x"
-    third = await app.client.enqueue_many(twins)
-    assert not any(isinstance(answer, DuplicateTask) for answer in third), "the ends have freed the locks"
+    lock = Unique(KEPT, key="import", on_conflict="replace")
+    for queue in QUEUES:
+        third = await app.client.enqueue("import", {"name": "y"}, queue=queue, unique=lock, process_in=KEPT)
+        fourth = await app.client.enqueue("import", {"name": "z"}, queue=queue, unique=lock, process_in=KEPT)
+        assert fourth.replaced == third.id
+    assert not any(isinstance(answer, DuplicateTask) for answer in await app.client.enqueue_many(twins)), "all is free"
     check_invariants(admin)
 
 
@@ -207,6 +211,39 @@ async def test_queues_are_paused_looked_at_and_resumed(
         return not any(info.active + info.pending for info in await inspector.queue_infos())
 
     await wait_until(empty, 10)
+    check_invariants(admin)
+
+
+async def test_tasks_are_steered_one_by_one_and_all_at_once(
+    app: TaskFlow, inspector: Inspector, admin: Any, start: Start
+) -> None:
+    @app.task("t")
+    async def handler(n: int) -> int:
+        return n
+
+    for queue in QUEUES:
+        tasks = [Task("t", {"n": n}, TaskOptions(queue=queue, task_id=f"{n}", process_in=KEPT)) for n in range(8)]
+        await app.client.enqueue_many(tasks)
+    for queue in QUEUES:
+        assert await inspector.run("0", queue) is TaskState.SCHEDULED
+        assert await inspector.archive_many(["1", "2"], queue) == [TaskState.SCHEDULED] * 2
+        assert await inspector.cancel_many(["3"], queue) == [TaskState.SCHEDULED]
+        edited = await inspector.edit("4", queue, payload={"n": 40}, process_at=datetime.now(UTC))
+        assert edited.payload == b'{"n":40}'
+        assert await inspector.delete_all(queue, TaskState.ARCHIVED) == 3
+        assert await inspector.run_all(queue, TaskState.SCHEDULED) >= 3
+        assert await inspector.memory(queue) > 0
+    await start()
+
+    async def all_done() -> bool:
+        return [day[0].processed for day in [await inspector.history(queue, 1) for queue in QUEUES]] == [5] * len(
+            QUEUES
+        )
+
+    await wait_until(all_done, 10)
+    await app.client.enqueue("t", {"n": 1}, queue="a", process_in=KEPT)
+    assert await inspector.remove_queue("a", force=True) == 1
+    assert await inspector.queues() == list(QUEUES[1:])
     check_invariants(admin)
 
 
@@ -286,9 +323,10 @@ class Producer:
         self.acknowledged: list[str] = []
         self.silence = 0.0
         self.last = time.monotonic()
+        self.stopping = False
 
     async def run(self) -> None:
-        while True:
+        while not self.stopping:
             tasks = [Task("note", None, TaskOptions(queue=self._queue)) for _ in range(10)]
             try:
                 answers = await self._enqueue(tasks)
@@ -330,7 +368,9 @@ async def test_a_primary_is_killed_while_tasks_come_in(
         return now - failed_at > 3 and all(now - producer.last < 0.5 for producer in producers)
 
     await wait_until(all_answered, BACK_WITHIN)
-    await cancel_all(at_work)
+    for producer in producers:
+        producer.stopping = True
+    await asyncio.gather(*at_work)
     await asyncio.to_thread(blocking.close)
 
     async def idle() -> bool:

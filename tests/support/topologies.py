@@ -20,12 +20,16 @@ _HOST = "127.0.0.1"
 _SYNC_AT_ONCE = ("--repl-diskless-sync-delay", "0")
 
 
-def free_ports(count: int, *, below: int = 50_000) -> list[int]:
-    """Return free ports; a cluster's node also uses the port 10,000 above its own."""
+def free_ports(count: int) -> list[int]:
+    """Return free ports; a cluster's node also uses the port 10,000 above its own.
+
+    All lie below 32,768, from where on the system gives ports to connections as it likes.
+    """
     found: list[int] = []
-    port = 20_000 + (time.monotonic_ns() // 1000) % 20_000
+    lowest, highest = 10_000, 22_000
+    port = lowest + (time.monotonic_ns() // 1000) % (highest - lowest)
     while len(found) < count:
-        port = port + 1 if port < below else 20_000
+        port = port + 1 if port < highest else lowest
         with suppress(OSError), socket.socket() as first, socket.socket() as second:
             first.bind((_HOST, port))
             second.bind((_HOST, port + 10_000))

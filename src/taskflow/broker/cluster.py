@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 import redis.asyncio.cluster
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
 
 from taskflow.broker.link import Link, exchange_blocking
 from taskflow.errors import BrokerUnavailable
@@ -24,6 +24,9 @@ _REDIRECTIONS = 6
 """How often a command follows the cluster's directions, or is tried again, while slots move."""
 _PAUSE = 0.05
 """How long (s) to wait before a command is tried again that the cluster cannot serve now; doubled each time."""
+_POINTERS = ("MOVED ", "ASK ")
+"""How replies begin that point to another node."""
+_WORDS = {MovedError: "MOVED", AskError: "ASK", TryAgainError: "TRYAGAIN", ClusterDownError: "CLUSTERDOWN"}
 _KEYLESS = frozenset({"TIME", "INFO", "PUBLISH", "FLUSHALL"})
 
 Node = redis.asyncio.cluster.ClusterNode
@@ -82,16 +85,21 @@ class ClusterLink:
     async def _redirect(
         self, commands: Sequence[Command], waiting: Sequence[int], replies: list[Any], attempt: int
     ) -> None:
-        """Do what the replies ask for before the commands are sent again."""
-        asking = [i for i in waiting if str(replies[i]).startswith("ASK ")]
-        for i in asking:
-            host, _, port = str(replies[i]).split()[2].rpartition(":")
-            node = self._cluster.get_node(host=host, port=int(port)) or await self._strange_node(host, int(port))
-            replies[i] = (await self._link(node).exchange([("ASKING",), commands[i]]))[1]
-        if any(str(replies[i]).startswith("MOVED ") for i in waiting):
-            await self._refresh()
-        elif len(asking) < len(waiting):
+        """Follow the replies to where they point, and wait before the commands that nobody can serve now are sent again."""
+        pointers = [i for i in waiting if str(replies[i]).startswith(_POINTERS)]
+        if any(str(replies[i]).startswith("MOVED ") for i in pointers):
+            await self._refresh()  # what the nodes say may be old news for some seconds: so each reply is followed too
+        for i in pointers:
+            replies[i] = await self._follow(str(replies[i]), commands[i])
+        if any(_again(replies[i]) for i in waiting):
             await asyncio.sleep(_PAUSE * 2**attempt)
+
+    async def _follow(self, pointer: str, command: Command) -> Any:
+        """Send a command to the node that the reply to it names."""
+        host, port = _address(pointer)
+        node = self._cluster.get_node(host=host, port=port) or await self._strange_node(host, port)
+        asking = [("ASKING",)] if pointer.startswith("ASK ") else []
+        return (await self._link(node).exchange([*asking, command]))[-1]
 
     async def _strange_node(self, host: str, port: int) -> Node:
         """Return a node that has just joined."""
@@ -141,19 +149,10 @@ class ClusterLink:
         await asyncio.gather(*(self._link(node).exchange([("SCRIPT", "LOAD", text)]) for node in nodes))
 
     async def close(self) -> None:
-        """Close the connections, all of them, even if this is cancelled meanwhile."""
+        """Close the connections."""
         for link in self._links.values():
             await link.close()
-        closing = asyncio.create_task(self._cluster.aclose())
-        cancelled = False
-        while not closing.done():
-            try:
-                await asyncio.wait([closing])
-            except asyncio.CancelledError:
-                cancelled = True
-        closing.result()
-        if cancelled:
-            raise asyncio.CancelledError
+        await self._cluster.aclose()
 
 
 def execute_blocking(client: redis.RedisCluster, command: Command) -> Any:
@@ -170,18 +169,23 @@ def execute_blocking(client: redis.RedisCluster, command: Command) -> Any:
         return [_ask(client, node, [command])[0] for node in primaries][-1]
     for attempt in range(_REDIRECTIONS):
         reply = _ask(client, _blocking_node_of(client, command), [command])[0]
-        if str(reply).startswith("ASK ") and _again(reply):
-            host, _, port = str(reply).split()[2].rpartition(":")
-            node: Any = client.get_node(host=host, port=int(port))  # type: ignore[no-untyped-call]
-            if node is not None:
-                reply = _ask(client, node, [("ASKING",), command])[1]
+        if _again(reply) and str(reply).startswith(_POINTERS):
+            reply = _follow_blocking(client, str(reply), command)
         if not _again(reply):
             break
-        if str(reply).startswith(("MOVED ", "ASK ")):
-            client.nodes_manager.initialize()
-        else:
-            time.sleep(_PAUSE * 2**attempt)
+        time.sleep(_PAUSE * 2**attempt)
     return reply
+
+
+def _follow_blocking(client: redis.RedisCluster, pointer: str, command: Command) -> Any:
+    asking = pointer.startswith("ASK ")
+    if not asking:
+        client.nodes_manager.initialize()
+    host, port = _address(pointer)
+    node: Any = client.get_node(host=host, port=port)  # type: ignore[no-untyped-call]
+    if node is None:
+        return ResponseError(pointer)
+    return _ask(client, node, [*([("ASKING",)] if asking else []), command])[-1]
 
 
 def _blocking_node_of(client: redis.RedisCluster, command: Command) -> Any:
@@ -193,7 +197,7 @@ def _blocking_node_of(client: redis.RedisCluster, command: Command) -> Any:
 
 def _ask(client: redis.RedisCluster, node: Any, commands: Sequence[Command]) -> list[Any]:
     try:
-        return exchange_blocking(client.get_redis_connection(node), commands)
+        return [_as_text(reply) for reply in exchange_blocking(client.get_redis_connection(node), commands)]
     except RedisError:
         with suppress(RedisError):
             client.nodes_manager.initialize()  # the node is gone, perhaps for good
@@ -206,6 +210,15 @@ async def _open(node: Node) -> Any:
     return connection
 
 
+def nowhere(key: str | bytes) -> bytes:
+    """Return a key that never exists, in the slot of another."""
+    data = key.encode() if isinstance(key, str) else key
+    first = data.find(b"{")
+    last = data.find(b"}", first + 1)
+    tag = data[first + 1 : last] if first >= 0 and last > first + 1 else data
+    return b"taskflow:{" + tag + b"}:nowhere"
+
+
 def first_key(command: Command) -> Any:
     """Return the first key of a command, None if it has none."""
     if command[0] in _KEYLESS:
@@ -213,6 +226,18 @@ def first_key(command: Command) -> Any:
     return command[3] if command[0] == "EVALSHA" else command[1]
 
 
+def _address(pointer: str) -> tuple[str, int]:
+    """Return where a reply points: `MOVED 15495 127.0.0.1:7000`."""
+    host, _, port = pointer.split()[2].rpartition(":")
+    return host, int(port)
+
+
+def _as_text(reply: Any) -> Any:
+    """Return an error of the library's with the word that it has cut off, so that it reads as it was sent."""
+    word = _WORDS.get(type(reply))
+    return reply if word is None else ResponseError(f"{word} {reply}")
+
+
 def _again(reply: object) -> bool:
     """Whether a reply asks to try again, here or elsewhere."""
-    return isinstance(reply, ResponseError) and str(reply).startswith(("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"))
+    return isinstance(reply, ResponseError) and str(reply).startswith((*_POINTERS, "TRYAGAIN", "CLUSTERDOWN"))

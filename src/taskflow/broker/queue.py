@@ -236,7 +236,9 @@ class Broker:
         server = self.server or await self.open()
         token = repr(round(self.clock.now() + seconds + self.lease_seconds, 6))
         take = dequeue_call(queue, 1, expiry=token, owner=owner, now_ns=None)
-        element, reply = await self.execute(_wait_command(queue, seconds), take.command(flags=server.understands_flags))
+        cluster = isinstance(self._link, ClusterLink)
+        fetch = take.command(flags=server.understands_flags, cluster=cluster)
+        element, reply = await self.execute(_wait_command(queue, seconds), fetch)
         paused = reply == -1
         return Pushed(element is not None, paused, [] if paused else read_deliveries(queue, reply, token))
 

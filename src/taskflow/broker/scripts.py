@@ -24,7 +24,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from taskflow.broker.cluster import ClusterLink, execute_blocking
+from taskflow.broker.cluster import ClusterLink, execute_blocking, nowhere
 from taskflow.broker.connection import SyncRedis
 from taskflow.broker.link import Link, exchange_blocking
 from taskflow.errors import BrokerUnavailable, TaskFlowError
@@ -40,6 +40,8 @@ _UNAVAILABLE = (
     "MISCONF",
     "CLUSTERDOWN",
     "TRYAGAIN",
+    "MOVED ",
+    "ASK ",
     "BUSY ",
 )
 """How replies begin by which a server says that it cannot write now."""
@@ -48,9 +50,12 @@ _UNAVAILABLE_TYPES = (ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgai
 
 
 class Script:
-    """One script: its text and digest, with and without the line of flags."""
+    """One script: its text and digest, with and without the line of flags.
 
-    __slots__ = ("digest", "flagged_digest", "flagged_text", "name", "text")
+    `roams` says that it also uses keys that it is not given, but puts together: the tasks' hashes.
+    """
+
+    __slots__ = ("digest", "flagged_digest", "flagged_text", "name", "roams", "text")
 
     def __init__(self, name: str) -> None:
         source = (_FOLDER / f"{name}.lua").read_text()
@@ -58,6 +63,7 @@ class Script:
         parts = [part.strip() for part in header.get("include", "").split(",") if part]
         body = "\n".join([*((_FOLDER / "parts" / f"{part}.lua").read_text() for part in parts), source])
         self.name = name
+        self.roams = "key prefix" in source
         self.text = body
         self.flagged_text = f"#!lua flags={header['flags']}\n{body}" if "flags" in header else body
         self.digest = _digest(self.text)
@@ -78,9 +84,15 @@ class Call:
         self.keys = keys
         self.args = args
 
-    def command(self, *, flags: bool) -> tuple[Any, ...]:
-        """The command that runs it; `flags` says whether the server understands flags."""
+    def command(self, *, flags: bool, cluster: bool) -> tuple[Any, ...]:
+        """The command that runs it; `flags` says whether the server understands flags.
+
+        On a cluster a script that roams gets one key more, which never exists: while the slot moves to another node, that
+        makes the cluster refuse the script, to be tried again, and not run it where half of its keys have gone.
+        """
         digest = self.script.flagged_digest if flags else self.script.digest
+        if cluster and self.script.roams:
+            return ("EVALSHA", digest, len(self.keys) + 1, *self.keys, nowhere(self.keys[0]), *self.args)
         return ("EVALSHA", digest, len(self.keys), *self.keys, *self.args)
 
     def text(self, *, flags: bool) -> str:
@@ -97,13 +109,14 @@ async def run(link: Link | ClusterLink, calls: Sequence[Call], *, flags: bool) -
         BrokerUnavailable: The server did not answer (the calls may have run), or cannot write now (they had no effect).
 
     """
+    cluster = isinstance(link, ClusterLink)
     with redis_errors():
-        replies = await link.exchange([call.command(flags=flags) for call in calls])
+        replies = await link.exchange([call.command(flags=flags, cluster=cluster) for call in calls])
         unknown = [i for i, reply in enumerate(replies) if _is_unknown(reply)]
         if unknown:
             for text in {calls[i].text(flags=flags) for i in unknown}:
                 await link.load(text)
-            again = await link.exchange([calls[i].command(flags=flags) for i in unknown])
+            again = await link.exchange([calls[i].command(flags=flags, cluster=cluster) for i in unknown])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
     return _translate_all(replies)
@@ -134,12 +147,13 @@ def _is_unknown(reply: object) -> bool:
 
 def run_sync(client: SyncRedis, calls: Sequence[Call], *, flags: bool) -> list[Any]:
     """Do as `run` does, with a blocking client."""
+    cluster = isinstance(client, redis.RedisCluster)
     with redis_errors():
-        replies = _exchange_sync(client, [call.command(flags=flags) for call in calls])
+        replies = _exchange_sync(client, [call.command(flags=flags, cluster=cluster) for call in calls])
         unknown = [i for i, reply in enumerate(replies) if _is_unknown(reply)]
         if unknown:
             _exchange_sync(client, [("SCRIPT", "LOAD", calls[i].text(flags=flags)) for i in unknown])
-            again = _exchange_sync(client, [calls[i].command(flags=flags) for i in unknown])
+            again = _exchange_sync(client, [calls[i].command(flags=flags, cluster=cluster) for i in unknown])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
     return _translate_all(replies)

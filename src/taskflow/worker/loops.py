@@ -41,18 +41,21 @@ async def cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 
     One that goes on is cancelled again: on Python 3.11 a cancellation that meets the end of what `asyncio.wait_for` waits for
     is lost, and redis-py sends its commands with that. For the same reason this function is not cut short by a cancellation
-    of its own, but ends with it.
+    of its own, but ends with it. One that was cancelled before may be closing its connections: it is left that time first.
     """
     cancelled = False
     waiting = set(tasks)
-    while waiting:
-        for task in waiting:
+    for task in waiting:
+        if not task.cancelling():
             task.cancel()
+    while waiting:
         try:
             await asyncio.wait(waiting, timeout=_CANCEL_AGAIN)
         except asyncio.CancelledError:
             cancelled = True
         waiting = {task for task in waiting if not task.done()}
+        for task in waiting:
+            task.cancel()
     for task in tasks:
         if not task.cancelled():
             task.exception()

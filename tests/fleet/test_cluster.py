@@ -1,0 +1,142 @@
+"""What only a Cluster can do: move a queue to another node while it is at work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fleet.conftest import Start
+from support.invariants import check_invariants
+from support.topologies import ClusterSetup, Process
+from support.waiting import wait_until
+from taskflow import BrokerUnavailable, Inspector, SyncClient, Task, TaskContext, TaskFlow, TaskInfo, TaskOptions
+
+pytestmark = [
+    pytest.mark.stock_redis,
+    pytest.mark.slow,
+    pytest.mark.parametrize("topology", ["cluster-redis", "cluster-valkey"], indirect=True),
+]
+
+SLOT = 15495
+"""That of the queue `a`; the third primary has it."""
+
+
+class Move:
+    """A slot on its way from one node to another."""
+
+    def __init__(self, setup: ClusterSetup, source: Process, target: Process) -> None:
+        self._setup = setup
+        self._source, self._target = source, target
+
+    def begin(self) -> None:
+        with self._source.client() as source, self._target.client() as target:
+            self._ids: list[Any] = [client.execute_command("CLUSTER", "MYID").decode() for client in (source, target)]
+            target.execute_command("CLUSTER", "SETSLOT", SLOT, "IMPORTING", self._ids[0])
+            source.execute_command("CLUSTER", "SETSLOT", SLOT, "MIGRATING", self._ids[1])
+
+    def keys(self, most: int, *, of: bytes = b"") -> int:
+        """Move some keys, those only that begin so; return how many."""
+        with self._source.client() as client:
+            found: Any = client.execute_command("CLUSTER", "GETKEYSINSLOT", SLOT, 10_000)
+            keys = [key for key in found if key.startswith(of)][:most]
+            if keys:
+                client.execute_command("MIGRATE", "127.0.0.1", self._target.port, "", 0, 5000, "KEYS", *keys)
+            return len(keys)
+
+    def end(self) -> None:
+        for node in (self._target, self._source, *self._setup.servers[:3]):
+            with node.client() as client:
+                client.execute_command("CLUSTER", "SETSLOT", SLOT, "NODE", self._ids[1])
+
+
+async def test_a_queue_moves_to_another_node_while_its_tasks_run(
+    app: TaskFlow, topology: ClusterSetup, admin: Any, start: Start
+) -> None:
+    runs: Counter[str] = Counter()
+
+    @app.task("note")
+    async def note(context: TaskContext) -> None:
+        runs[context.id] += 1
+        await asyncio.sleep(0.01)
+
+    stored: list[str] = []
+
+    blocking = await asyncio.to_thread(SyncClient, topology.url)
+
+    stopping = asyncio.Event()
+
+    async def produce() -> None:
+        tasks = [Task("note", None, TaskOptions(queue="a"))] * 5
+        while not stopping.is_set():
+            with suppress(BrokerUnavailable):
+                answers = [
+                    *await app.client.enqueue_many(tasks),
+                    *await asyncio.to_thread(blocking.enqueue_many, tasks),
+                ]
+                stored.extend(answer.id for answer in answers if isinstance(answer, TaskInfo))
+            await asyncio.sleep(0.005)
+
+    await start(concurrency=4)
+    producing = asyncio.create_task(produce())
+    await wait_until(lambda: len(runs) > 100, 10)
+    move = Move(topology, topology.servers[2], topology.servers[0])
+    await asyncio.to_thread(move.begin)
+    while await asyncio.to_thread(move.keys, 20):
+        assert not producing.done()
+    await asyncio.to_thread(move.end)
+    so_far = len(stored)
+    await wait_until(lambda: len(stored) > so_far + 50 or producing.done(), 20)
+    stopping.set()
+    await producing
+    await asyncio.to_thread(blocking.close)
+
+    inspector = Inspector(app.client.broker)
+
+    async def idle() -> bool:
+        return not any(info.pending + info.active for info in await inspector.queue_infos())
+
+    await wait_until(idle, 30)
+    assert {task_id: runs[task_id] for task_id in stored} == dict.fromkeys(stored, 1)
+    check_invariants(admin)
+
+
+async def test_a_task_that_ends_while_its_queue_is_torn_is_settled_when_it_is_whole(
+    app: TaskFlow, topology: ClusterSetup, admin: Any, start: Start
+) -> None:
+    """A script that took its lease and then missed its hash, which has gone ahead, would leave half a task behind."""
+    go_on = asyncio.Event()
+
+    @app.task("t")
+    async def handler() -> None:
+        await go_on.wait()
+
+    @app.task("first")
+    async def first() -> None: ...
+
+    worker = await start()
+    await app.client.enqueue("first", queue="a")
+    await wait_until(lambda: admin.get("asynq:{a}:processed") == b"1")
+    await app.client.enqueue_many([Task("t", None, TaskOptions(queue="a"))] * 20)
+    await wait_until(lambda: len(worker._executor.running) == 20)
+    source, target = topology.servers[2], topology.servers[0]
+    with source.client() as client:
+        if not client.execute_command("CLUSTER", "COUNTKEYSINSLOT", SLOT):
+            source, target = target, source  # the other test has moved it
+    move = Move(topology, source, target)
+    await asyncio.to_thread(move.begin)
+    assert await asyncio.to_thread(partial(move.keys, 10, of=b"asynq:{a}:t:")) == 10
+    go_on.set()
+    await wait_until(lambda: worker._completer.owed == 20 and not worker._fetcher.available, 10)
+    while await asyncio.to_thread(move.keys, 20):
+        pass
+    await asyncio.to_thread(move.end)
+
+    await wait_until(lambda: worker._completer.owed == 0, 15)
+    assert admin.get("asynq:{a}:processed") == b"21"
+    assert not admin.keys("asynq:{a}:t:*")
+    check_invariants(admin)
