@@ -25,6 +25,8 @@ TaskFlowError
 ├── TaskNotScheduled         409 TASK_NOT_SCHEDULED   only a scheduled or retry task can be edited
 ├── QueueNotEmpty            409 QUEUE_NOT_EMPTY
 ├── QueueActive              409 QUEUE_ACTIVE         tasks of the queue are running
+├── ScheduleExists           409 SCHEDULE_ALREADY_EXISTS
+├── ScheduleElsewhere        409 SCHEDULE_ELSEWHERE   the settings, a program or a scheduler in Go has it
 ├── BrokerUnavailable        503 REDIS_UNAVAILABLE
 ├── ConfigError              -                        settings that cannot be used
 ├── UnsupportedServer        -                        the Redis server is too old or set up to lose tasks
@@ -405,6 +407,39 @@ class QueueActive(TaskFlowError):
     def details(self) -> dict[str, object]:
         """The queue and how many of its tasks are running."""
         return {"queue": self.queue, "active": self.active}
+
+
+class ScheduleExists(TaskFlowError):
+    """There is a periodic task of this id already, and it is not to be replaced."""
+
+    status = 409
+    code = "SCHEDULE_ALREADY_EXISTS"
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"there is a schedule {schedule_id!r} already; choose another id, or replace it")
+        self.schedule_id = schedule_id
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The schedule."""
+        return {"schedule_id": self.schedule_id}
+
+
+class ScheduleElsewhere(TaskFlowError):
+    """The periodic task is not kept in Redis, so it cannot be changed from here. `home` says where it is."""
+
+    status = 409
+    code = "SCHEDULE_ELSEWHERE"
+
+    def __init__(self, schedule_id: str, home: str, reason: str) -> None:
+        super().__init__(f"schedule {schedule_id!r} is {reason}")
+        self.schedule_id = schedule_id
+        self.home = home
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The schedule, and where it is kept."""
+        return {"schedule_id": self.schedule_id, "home": self.home}
 
 
 class BrokerUnavailable(TaskFlowError, ConnectionError):

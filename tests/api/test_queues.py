@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
+import pytest
+from structlog.testing import capture_logs
 
 from taskflow import Client, TaskFlow
 
@@ -51,6 +54,90 @@ async def test_a_queue_is_paused_and_resumed(http: httpx.AsyncClient, client: Cl
     assert (paused["paused"], resumed["paused"]) == (True, False)
     assert (await http.get("/api/v1/queues/default")).json()["paused"] is False
     assert len(await client.broker.dequeue({"default": 1})) == 1
+
+
+async def test_a_queue_tells_about_how_much_memory_it_takes(http: httpx.AsyncClient, client: Client) -> None:
+    for _ in range(10):
+        await client.enqueue("demo", b"x" * 1000)
+
+    queue = (await http.get("/api/v1/queues/default")).json()
+
+    assert queue["pending"] == 10
+    assert 10_000 < queue["memory_bytes"] < 30_000
+
+
+async def test_what_a_queue_did_by_day(http: httpx.AsyncClient, app: TaskFlow, start_worker: Any) -> None:
+    @app.task("demo")
+    async def demo() -> None:
+        pass
+
+    await start_worker(app)
+    await app.client.result(await app.client.enqueue("demo", retention=timedelta(hours=1)), timeout=10)
+
+    days = (await http.get("/api/v1/queues/default/history", params={"days": 3})).json()
+
+    assert [(day["processed"], day["failed"]) for day in days] == [(1, 0), (0, 0), (0, 0)]
+    assert [day["date"] for day in days] == sorted((day["date"] for day in days), reverse=True)
+    assert len((await http.get("/api/v1/queues/default/history")).json()) == 30
+
+
+async def test_groups_with_their_sizes(http: httpx.AsyncClient, client: Client) -> None:
+    for group in ("b", "a", "b"):
+        await client.enqueue("demo", group=group)
+
+    groups = (await http.get("/api/v1/queues/default/groups")).json()
+
+    assert groups == [{"group": "a", "size": 1}, {"group": "b", "size": 2}]
+
+
+async def test_an_empty_queue_is_removed_one_with_tasks_only_by_force(http: httpx.AsyncClient, client: Client) -> None:
+    await client.enqueue("demo", queue="low")
+
+    refused = await http.delete("/api/v1/queues/low")
+    with capture_logs() as logs:
+        removed = await http.delete("/api/v1/queues/low", params={"force": "true"})
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "QUEUE_NOT_EMPTY")
+    assert refused.json()["details"] == {"queue": "low", "size": 1}
+    assert (removed.status_code, removed.json()) == (200, {"message": "queue deleted", "tasks": 1})
+    assert (await http.get("/api/v1/queues/low")).status_code == 404
+    (line,) = [line for line in logs if line["event"] == "queue deleted"]
+    assert (line["queue"], line["tasks"], line["force"]) == ("low", 1, True)
+
+
+async def test_a_queue_whose_tasks_run_is_not_removed(http: httpx.AsyncClient, client: Client) -> None:
+    await client.enqueue("demo")
+    await client.broker.dequeue({"default": 1}, owner="w:1")
+
+    answer = await http.delete("/api/v1/queues/default?force=true")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "QUEUE_ACTIVE")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("GET", "/history"),
+        ("GET", "/groups"),
+        ("DELETE", ""),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
+    ],
+)
+async def test_a_queue_that_is_not_there_or_cannot_be(http: httpx.AsyncClient, method: str, path: str) -> None:
+    unknown = await http.request(method, f"/api/v1/queues/nowhere{path}")
+    invalid = await http.request(method, f"/api/v1/queues/a%20b{path}")
+
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "QUEUE_NOT_FOUND")
+    assert (invalid.status_code, invalid.json()["code"]) == (400, "INVALID_QUEUE")
+
+
+async def test_a_task_type_that_did_not_change_is_not_sent_again(http: httpx.AsyncClient, publish: Any) -> None:
+    await publish()
+    tag = (await http.get("/api/v1/task-types/demo")).headers["etag"]
+
+    assert (await http.get("/api/v1/task-types/demo", headers={"If-None-Match": tag})).status_code == 304
 
 
 async def test_task_types_are_what_workers_publish(http: httpx.AsyncClient, app: TaskFlow, start_worker: Any) -> None:

@@ -6,17 +6,20 @@ import difflib
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
+from msgspec import UNSET
 
 from taskflow.api.errors import BodyTooLarge, ClientDisconnected, UnsupportedMediaType, in_words
 from taskflow.api.protocol import Receive, header
 from taskflow.api.request import ApiRequest
-from taskflow.api.schemas.tasks import CreateTaskBody, RawBatch
+from taskflow.api.schemas.schedules import CreateScheduleBody, PutScheduleBody
+from taskflow.api.schemas.tasks import CreateTaskBody, EditTaskBody, RawBatch
 from taskflow.api.schemas.unique import UniqueBody
-from taskflow.application.commands import CreateTask
+from taskflow.application.commands import CreateTask, EditTask, PutSchedule
 from taskflow.checks import MAX_SPAN
+from taskflow.cron import Missed
 from taskflow.durations import parse_duration
 from taskflow.errors import (
     InvalidOption,
@@ -30,9 +33,13 @@ from taskflow.errors import (
 )
 from taskflow.unique import OnConflict, Unique, Until
 
+T = TypeVar("T", bound=msgspec.Struct)
+
 _TASK = msgspec.json.Decoder(CreateTaskBody)
 _BATCH = msgspec.json.Decoder(RawBatch)
-_FIELDS = CreateTaskBody.__struct_fields__
+_EDIT = msgspec.json.Decoder(EditTaskBody)
+_NEW_SCHEDULE = msgspec.json.Decoder(CreateScheduleBody)
+_SCHEDULE = msgspec.json.Decoder(PutScheduleBody)
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _JSON_TYPE = re.compile(rb"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
 _AT_FIELD = re.compile(r"^(?P<reason>.*) - at `\$\.(?P<field>\w+).*`$", re.DOTALL)
@@ -101,36 +108,83 @@ def read_task(body: bytes | msgspec.Raw) -> CreateTask:
         InvalidOption: Or the subclass of the field that cannot be used.
 
     """
-    try:
-        fields = _TASK.decode(body)
-    except _MALFORMED as error:
-        raise _explained(error, _FIELDS) from error
+    fields = _decoded(_TASK, body)
     return CreateTask(
         type=fields.type,
         payload=fields.payload,
         queue=fields.queue,
         max_retries=fields.max_retries,
-        timeout=None if fields.timeout is None else read_span("timeout", fields.timeout),
-        deadline=None if fields.deadline is None else _read_time("deadline", fields.deadline),
-        process_at=None if fields.process_at is None else _read_time("process_at", fields.process_at),
-        process_in=None if fields.process_in is None else read_span("process_in", fields.process_in),
+        timeout=_span_or_none("timeout", fields.timeout),
+        deadline=_time_or_none("deadline", fields.deadline),
+        process_at=_time_or_none("process_at", fields.process_at),
+        process_in=_span_or_none("process_in", fields.process_in),
         unique=None if fields.unique is None else _read_unique(fields.unique),
         metadata=fields.metadata or _NO_METADATA,
         task_id=fields.task_id,
-        retention=None if fields.retention is None else read_span("retention", fields.retention),
+        retention=_span_or_none("retention", fields.retention),
         group=fields.group,
+    )
+
+
+def read_edit(body: bytes, task_id: str, queue: str | None) -> EditTask:
+    """Return the command of a body that changes a task. Raises as `read_task` does."""
+    fields = _decoded(_EDIT, body)
+    if fields.payload is UNSET and fields.process_at is None:
+        raise InvalidOption("body", "give a payload, process_at, or both")
+    return EditTask(task_id, queue, fields.payload, _time_or_none("process_at", fields.process_at))
+
+
+def read_new_schedule(body: bytes) -> PutSchedule:
+    """Return the command of a body that creates a periodic task. Raises as `read_task` does."""
+    fields = _decoded(_NEW_SCHEDULE, body)
+    return _schedule(fields.id, fields)
+
+
+def read_schedule(body: bytes, schedule_id: str) -> PutSchedule:
+    """Return the command of a body that keeps a periodic task under an id. Raises as `read_task` does."""
+    return _schedule(schedule_id, _decoded(_SCHEDULE, body))
+
+
+def _schedule(schedule_id: str, fields: PutScheduleBody) -> PutSchedule:
+    return PutSchedule(
+        id=schedule_id,
+        spec=fields.spec,
+        timezone=fields.timezone,
+        type=fields.type,
+        payload=None if fields.payload is UNSET else fields.payload,
+        queue=fields.queue,
+        max_retries=fields.max_retries,
+        timeout=_span_or_none("timeout", fields.timeout),
+        unique=None if fields.unique is None else _read_unique(fields.unique),
+        metadata=fields.metadata or _NO_METADATA,
+        retention=_span_or_none("retention", fields.retention),
+        missed=cast("Missed", fields.missed),
+        catch_up=fields.catch_up,
+        jitter=read_span("jitter", fields.jitter),
     )
 
 
 def read_batch(body: bytes, *, limit: int) -> list[msgspec.Raw]:
     """Return the tasks of a batch, for `read_task`. Raises `InvalidOption` if there are more than `limit`."""
-    try:
-        tasks = _BATCH.decode(body).tasks
-    except _MALFORMED as error:
-        raise _explained(error, RawBatch.__struct_fields__) from error
+    tasks = _decoded(_BATCH, body).tasks
     if len(tasks) > limit:
         raise InvalidOption("tasks", f"has {len(tasks)} tasks, at most {limit} are taken; send them in several batches")
     return tasks
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
+    try:
+        return decoder.decode(body)
+    except _MALFORMED as error:
+        raise _explained(error, decoder.type.__struct_fields__) from error
+
+
+def _span_or_none(name: str, text: str | None) -> timedelta | None:
+    return None if text is None else read_span(name, text)
+
+
+def _time_or_none(name: str, text: str | None) -> datetime | None:
+    return None if text is None else _read_time(name, text)
 
 
 def read_span(name: str, text: str) -> timedelta:

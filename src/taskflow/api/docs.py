@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,24 +11,18 @@ import msgspec
 from litestar import Litestar, Response, Router, get
 from litestar.openapi.config import OpenAPIConfig
 
+from taskflow.api.errors import BodyTooLarge, ForeignOrigin, UnsupportedMediaType
 from taskflow.api.middleware import CONTENT_POLICY
 from taskflow.api.protocol import Scope
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas.errors import ErrorBody
+from taskflow.errors import BrokerUnavailable, InvalidOption, TaskFlowError
 
 _STATIC = Path(__file__).parent / "static"
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_ERRORS = {
-    "400": "Something in the request cannot be used; `code` and `details` say what.",
-    "404": "There is no such thing.",
-    "409": "It is not possible in the state the task is in.",
-    "413": "The body or the payload is too large.",
-    "415": "The body is not said to be JSON.",
-    "503": "Redis does not answer; try again.",
-}
 _REF = "#/components/schemas/{name}"
 
 OPENAPI = OpenAPIConfig(
@@ -41,37 +36,69 @@ OPENAPI = OpenAPIConfig(
 
 
 def document(app: Litestar) -> dict[str, Any]:
-    """Return the OpenAPI document: Litestar's, with our request bodies and errors, which are read by our own code."""
+    """Return the OpenAPI document: Litestar's, with what our own code does: request bodies, entity tags, errors.
+
+    A handler says in its `opt` what its `body` is, which `errors` it can answer with, and whether it sends an `etag`.
+    """
     found: dict[str, Any] = app.openapi_schema.to_schema()
-    bodies = {
-        handler.operation_id: handler.opt["body"]
-        for route in app.routes
-        for handler in getattr(route, "route_handlers", ())
-        if "body" in handler.opt
+    notes = {
+        handler.operation_id: handler.opt for route in app.routes for handler in getattr(route, "route_handlers", ())
     }
-    names = list(bodies)
+    bodies = {name: opt["body"] for name, opt in notes.items() if "body" in opt}
     schemas, components = msgspec.json.schema_components([*bodies.values(), ErrorBody], ref_template=_REF)
     found.setdefault("components", {}).setdefault("schemas", {}).update(components)
-    error = {"application/json": {"schema": schemas[-1]}}
+    body_schemas = dict(zip(bodies, schemas, strict=False))
     for path, item in found["paths"].items():
-        for operation in item.values():
-            _complete(
-                operation,
-                path,
-                error,
-                schemas[names.index(name)] if (name := operation["operationId"]) in names else None,
-            )
+        for method, operation in item.items():
+            if not path.startswith("/api/"):
+                continue
+            opt = notes[operation["operationId"]]
+            errors = [*_always(method), *opt.get("errors", ())]
+            if (body := body_schemas.get(operation["operationId"])) is not None:
+                operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+                errors += (InvalidOption, BodyTooLarge, UnsupportedMediaType)
+            if "etag" in opt:
+                _describe_tag(operation)
+            _describe_errors(operation, errors, schemas[-1])
     return found
 
 
-def _complete(operation: dict[str, Any], path: str, error: dict[str, Any], body: dict[str, Any] | None) -> None:
-    """Add to an operation what Litestar does not know of it."""
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    if path.startswith("/api/"):
-        for status, text in _ERRORS.items():
-            if body is not None or status not in {"413", "415"}:
-                operation["responses"][status] = {"description": text, "content": error}
+def _always(method: str) -> list[type[TaskFlowError]]:
+    """Return the errors of every operation."""
+    return [BrokerUnavailable] if method == "get" else [BrokerUnavailable, ForeignOrigin]
+
+
+def _describe_tag(operation: dict[str, Any]) -> None:
+    """Say that an operation sends an entity tag, and 304 to who has it already."""
+    tag = {"ETag": {"description": "Changes when the answer does.", "schema": {"type": "string"}}}
+    operation["responses"]["200"].setdefault("headers", {}).update(tag)
+    operation["responses"]["304"] = {"description": "It is as it was: the ETag is the one of `If-None-Match`."}
+    operation.setdefault("parameters", []).append(
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "required": False,
+            "description": "ETags of answers that the client has.",
+            "schema": {"type": "string"},
+        }
+    )
+
+
+def _describe_errors(operation: dict[str, Any], errors: Iterable[type[TaskFlowError]], schema: dict[str, Any]) -> None:
+    """Describe what an operation answers when it fails: a response a status, with an example a code."""
+    examples: dict[str, dict[str, Any]] = {}
+    for error in errors:
+        summary = _in_short(error)
+        value = {"error": summary, "code": error.code, "details": {}}
+        examples.setdefault(str(error.status), {}).setdefault(error.code, {"summary": summary, "value": value})
+    for status, known in sorted(examples.items()):
+        text = " ".join(f"`{code}`: {example['summary']}" for code, example in known.items())
+        content = {"application/json": {"schema": schema, "examples": known}}
+        operation["responses"][status] = {"description": text, "content": content}
+
+
+def _in_short(error: type[TaskFlowError]) -> str:
+    return " ".join((error.__doc__ or "").split("\n\n")[0].split())
 
 
 @get("/openapi.json", include_in_schema=False)

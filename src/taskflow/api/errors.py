@@ -68,6 +68,18 @@ class BodyTooLarge(TaskFlowError):
         return {"limit": self.limit}
 
 
+class ForeignOrigin(TaskFlowError):
+    """A page of another origin wants to change something."""
+
+    status = 403
+    code = "FORBIDDEN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "pages of this origin may not change anything here; name it in api.cors.allow_origins to allow it"
+        )
+
+
 class ClientDisconnected(TaskFlowError):
     """The client left before it had sent its body; nobody reads the answer."""
 
@@ -76,6 +88,22 @@ class ClientDisconnected(TaskFlowError):
 
     def __init__(self) -> None:
         super().__init__("the body did not arrive")
+
+
+class PreconditionFailed(TaskFlowError):
+    """What is to be changed is no longer what the client has seen: the header `If-Match` names another `ETag`."""
+
+    status = 412
+    code = "PRECONDITION_FAILED"
+
+    def __init__(self, etag: str) -> None:
+        super().__init__("it has changed since it was read; read it again, and send the new ETag as If-Match")
+        self.etag = etag
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The tag it has now."""
+        return {"etag": self.etag}
 
 
 class TaskTypeNotFound(TaskFlowError, LookupError):

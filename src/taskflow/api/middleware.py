@@ -28,8 +28,10 @@ CONTENT_POLICY = "taskflow.content_policy"
 """Key of a scope: the Content-Security-Policy of a page that loads something, such as its own script."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
-_ALLOWED_HEADERS = b"Content-Type, X-Request-ID, Last-Event-ID, Authorization, X-API-Key, Idempotency-Key"
-_EXPOSED_HEADERS = b"X-Request-ID, X-Total-Count, Location, Retry-After"
+_ALLOWED_HEADERS = (
+    b"Content-Type, X-Request-ID, Last-Event-ID, Authorization, X-API-Key, Idempotency-Key, If-Match, If-None-Match"
+)
+_EXPOSED_HEADERS = b"X-Request-ID, X-Total-Count, X-Next-Cursor, Link, Location, ETag, Retry-After"
 _PREFLIGHT_SECONDS = b"600"
 
 
@@ -137,18 +139,14 @@ def cors(app: ASGIApp, allowed: Sequence[str]) -> ASGIApp:
             if scope["method"] in _SAFE_METHODS or _is_own(origin, scope):
                 await app(scope, receive, send)
             else:
-                await respond(send, 403, _FOREIGN_ORIGIN)
+                error = errors.ForeignOrigin()
+                await respond(send, error.status, errors.body_of(error))
         elif scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None:
             await _answer_preflight(send, origin)
         else:
             await app(scope, receive, _with_origin(send, origin))
 
     return with_cors
-
-
-_FOREIGN_ORIGIN = ErrorBody(
-    "pages of this origin may not change anything here; name it in api.cors.allow_origins to allow it", "FORBIDDEN", {}
-)
 
 
 def _is_own(origin: bytes, scope: Scope) -> bool:

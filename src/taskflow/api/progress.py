@@ -17,7 +17,7 @@ from taskflow.api.parameters import Queue, TaskId
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import progress as schemas
 from taskflow.application.progress import ProgressEvent
-from taskflow.errors import InvalidOption, TaskFlowError, TaskNotFound
+from taskflow.errors import InvalidOption, InvalidQueue, InvalidTaskId, ProgressNotFound, TaskFlowError, TaskNotFound
 
 MAX_TASKS = 10
 """How many tasks one stream follows at most."""
@@ -26,20 +26,35 @@ _WAITING = 100
 Events = AsyncGenerator[ProgressEvent, None]
 
 
-@get("/tasks/{task_id:str}/progress", operation_id="getProgress", summary="Read a task's progress")
+@get(
+    "/tasks/{task_id:str}/progress",
+    opt={"errors": (InvalidTaskId, InvalidQueue, ProgressNotFound, TaskNotFound)},
+    operation_id="getProgress",
+    summary="Read a task's progress",
+)
 async def latest(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.ProgressEntryBody]:
     """Return the newest entry of a task's progress."""
     return Answer(schemas.progress_entry(await request.service.progress.latest(task_id, queue)))
 
 
-@get("/tasks/{task_id:str}/progress/history", operation_id="getProgressHistory", summary="Read all progress of a task")
+@get(
+    "/tasks/{task_id:str}/progress/history",
+    opt={"errors": (InvalidTaskId,)},
+    operation_id="getProgressHistory",
+    summary="Read all progress of a task",
+)
 async def history(request: ApiRequest, task_id: TaskId) -> Answer[schemas.ProgressHistory]:
     """Return what is kept of a task's progress, oldest first."""
     entries = [schemas.progress_entry(entry) for entry in await request.service.progress.history(task_id)]
     return Answer(schemas.ProgressHistory(task_id, len(entries), entries))
 
 
-@get("/tasks/{task_id:str}/progress/info", operation_id="getProgressInfo", summary="Read how much progress there is")
+@get(
+    "/tasks/{task_id:str}/progress/info",
+    opt={"errors": (InvalidTaskId,)},
+    operation_id="getProgressInfo",
+    summary="Read how much progress there is",
+)
 async def info(request: ApiRequest, task_id: TaskId) -> Answer[schemas.ProgressInfoBody]:
     """Return how much progress a task has published."""
     found = await request.service.progress.info(task_id)
@@ -56,6 +71,7 @@ async def info(request: ApiRequest, task_id: TaskId) -> Answer[schemas.ProgressI
 @get(
     "/tasks/{task_id:str}/progress/stream",
     media_type="text/event-stream",
+    opt={"errors": (InvalidOption, InvalidTaskId, InvalidQueue, TaskNotFound)},
     operation_id="followProgress",
     summary="Follow a task's progress",
 )
@@ -82,6 +98,7 @@ async def stream(
 @get(
     "/progress/stream",
     media_type="text/event-stream",
+    opt={"errors": (InvalidOption, InvalidTaskId, TaskNotFound)},
     operation_id="followManyProgress",
     summary="Follow the progress of several tasks",
 )

@@ -9,31 +9,64 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import structlog
-from litestar import Router, delete, get, post
+from litestar import Router, delete, get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
-from taskflow.api.answer import Answer
-from taskflow.api.bodies import read_batch, read_body, read_span, read_task
-from taskflow.api.errors import body_of
-from taskflow.api.parameters import Queue, TaskId
+from taskflow.api.answer import Answer, Tagged, etag, matches
+from taskflow.api.bodies import read_batch, read_body, read_edit, read_span, read_task
+from taskflow.api.errors import PreconditionFailed, body_of
+from taskflow.api.parameters import IfMatch, Queue, TaskId
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import tasks as schemas
 from taskflow.api.schemas.values import Message
-from taskflow.application.commands import CancelTask, CreateTask, DeleteTask
+from taskflow.application.commands import ArchiveTask, CancelTask, CreateTask, DeleteTask, RunTask
 from taskflow.application.queries import GetTask, ListTasks
-from taskflow.errors import InvalidOption, InvalidTaskState, ProgressNotFound, TaskFlowError
+from taskflow.errors import (
+    InvalidOption,
+    InvalidPayload,
+    InvalidProcessAt,
+    InvalidQueue,
+    InvalidTaskId,
+    InvalidTaskState,
+    InvalidTaskType,
+    InvalidTimeout,
+    InvalidUnique,
+    PayloadTooLarge,
+    ProgressNotFound,
+    QueueNotFound,
+    TaskActive,
+    TaskConflict,
+    TaskFinished,
+    TaskFlowError,
+    TaskNotFound,
+    TaskNotScheduled,
+    TaskPending,
+)
 from taskflow.task import TaskInfo, TaskState
 
 MAX_WAIT = timedelta(seconds=60)
 """The longest a request may wait for a result."""
 _LOG = structlog.get_logger("taskflow.audit")
+_LOOK_UP = (InvalidTaskId, InvalidQueue, TaskNotFound)
+_CREATE = (
+    InvalidOption,
+    InvalidTaskType,
+    InvalidPayload,
+    PayloadTooLarge,
+    InvalidTimeout,
+    InvalidProcessAt,
+    InvalidUnique,
+    InvalidQueue,
+    InvalidTaskId,
+)
+"""What can be wrong with a task that is to be created."""
 
 
 @post(
     "/",
-    opt={"body": schemas.CreateTaskBody},
+    opt={"body": schemas.CreateTaskBody, "errors": (*_CREATE, TaskConflict)},
     operation_id="createTask",
     summary="Create a task",
     responses={
@@ -54,7 +87,7 @@ async def create(request: ApiRequest) -> Answer[schemas.Created]:
 @post(
     "/batch",
     status_code=200,
-    opt={"body": schemas.BatchBody},
+    opt={"body": schemas.BatchBody, "errors": (InvalidOption,)},
     operation_id="createTasks",
     summary="Create many tasks",
 )
@@ -89,7 +122,12 @@ def _refused(error: TaskFlowError) -> schemas.BatchResult:
     return schemas.BatchResult(error=body.error, code=body.code, details=body.details)
 
 
-@get("/", operation_id="listTasks", summary="List tasks")
+@get(
+    "/",
+    opt={"errors": (InvalidOption, InvalidTaskState, InvalidQueue, QueueNotFound)},
+    operation_id="listTasks",
+    summary="List tasks",
+)
 async def list_tasks(
     request: ApiRequest,
     *,
@@ -121,18 +159,27 @@ def read_state(text: str) -> TaskState:
         raise InvalidTaskState(f"must be one of {', '.join(TaskState)}, not {text[:50]!r}") from None
 
 
-@get("/{task_id:str}", operation_id="getTask", summary="Read a task")
+@get("/{task_id:str}", opt={"errors": _LOOK_UP, "etag": True}, operation_id="getTask", summary="Read a task")
 async def read(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.TaskBody]:
     """Return all that is known of a task."""
-    info = await request.service.get(GetTask(task_id, queue))
+    return Tagged(await _body(request, await request.service.get(GetTask(task_id, queue))))
+
+
+async def _body(request: ApiRequest, info: TaskInfo) -> schemas.TaskBody:
     try:
         entry = await request.service.progress.latest(info.id, info.queue)
-    except ProgressNotFound:
+    except (ProgressNotFound, TaskNotFound):  # it may have ended, and be gone, since it was read
         entry = None
-    return Answer(schemas.task(info, entry if entry is not None and entry.stream_id else None))
+    return schemas.task(info, entry if entry is not None and entry.stream_id else None)
 
 
-@get("/{task_id:str}/result", operation_id="getResult", summary="Read or await a task's result")
+@get(
+    "/{task_id:str}/result",
+    opt={"errors": (InvalidOption, *_LOOK_UP)},
+    operation_id="getResult",
+    summary="Read or await a task's result",
+    responses={202: ResponseSpec(schemas.ResultBody, description="The task has not ended; `state` says where it is.")},
+)
 async def result(
     request: ApiRequest,
     task_id: TaskId,
@@ -165,7 +212,13 @@ async def _unless_closing(request: ApiRequest, waiting: Coroutine[Any, Any, Task
         closing.cancel()
 
 
-@delete("/{task_id:str}", status_code=200, operation_id="deleteTask", summary="Delete a task")
+@delete(
+    "/{task_id:str}",
+    status_code=200,
+    opt={"errors": (*_LOOK_UP, TaskActive)},
+    operation_id="deleteTask",
+    summary="Delete a task",
+)
 async def remove(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[Message]:
     """Delete a task that is not running."""
     await request.service.delete(DeleteTask(task_id, queue))
@@ -173,7 +226,13 @@ async def remove(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> A
     return Answer(Message("task deleted"))
 
 
-@post("/{task_id:str}/cancel", status_code=200, operation_id="cancelTask", summary="Cancel a task")
+@post(
+    "/{task_id:str}/cancel",
+    status_code=200,
+    opt={"errors": (*_LOOK_UP, TaskFinished)},
+    operation_id="cancelTask",
+    summary="Cancel a task",
+)
 async def cancel(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[Message]:
     """Stop a task for good. A running one is told to stop, and is archived when it has."""
     state = await request.service.cancel(CancelTask(task_id, queue))
@@ -181,6 +240,92 @@ async def cancel(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> A
     return Answer(Message("task cancelled"))
 
 
+@post(
+    "/{task_id:str}/run",
+    status_code=200,
+    opt={"errors": (*_LOOK_UP, TaskPending, TaskActive)},
+    operation_id="runTask",
+    summary="Run a task now",
+)
+async def run(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.TaskBody]:
+    """Make a task pending, whatever it waits for or however it ended; one that was cancelled runs again."""
+    info = await request.service.get(GetTask(task_id, queue))
+    state = await request.service.run(RunTask(info.id, info.queue))
+    _LOG.info("task run", task_id=task_id, queue=info.queue, state=state.value, request_id=request.id)
+    return Tagged(await _body(request, await _then(request, info, TaskState.PENDING)))
+
+
+@post(
+    "/{task_id:str}/archive",
+    status_code=200,
+    opt={"errors": (*_LOOK_UP, TaskActive, TaskFinished)},
+    operation_id="archiveTask",
+    summary="Give up a task",
+)
+async def archive(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.TaskBody]:
+    """Archive a task that is not running, and free its unique lock."""
+    info = await request.service.get(GetTask(task_id, queue))
+    state = await request.service.archive(ArchiveTask(info.id, info.queue))
+    _LOG.info("task archived", task_id=task_id, queue=info.queue, state=state.value, request_id=request.id)
+    return Tagged(await _body(request, await _then(request, info, TaskState.ARCHIVED)))
+
+
+async def _then(request: ApiRequest, before: TaskInfo, state: TaskState) -> TaskInfo:
+    """Return what is known of a task after it was brought into a state; a worker may have taken and ended it by now."""
+    try:
+        return await request.service.get(GetTask(before.id, before.queue))
+    except TaskNotFound:
+        return structs.replace(before, state=state)
+
+
+@patch(
+    "/{task_id:str}",
+    opt={
+        "body": schemas.EditTaskBody,
+        "errors": (
+            *_LOOK_UP,
+            InvalidPayload,
+            InvalidProcessAt,
+            PayloadTooLarge,
+            TaskNotScheduled,
+            TaskActive,
+            TaskFinished,
+            PreconditionFailed,
+        ),
+    },
+    operation_id="editTask",
+    summary="Change a waiting task",
+)
+async def edit(
+    request: ApiRequest,
+    task_id: TaskId,
+    queue: Queue = None,
+    if_match: IfMatch = None,
+) -> Answer[schemas.TaskBody]:
+    """Change the payload, the due time, or both, of a scheduled or retry task. Its unique lock stays as it was."""
+    command = read_edit(await read_body(request), task_id, queue)
+    if if_match is not None:
+        await _check_unchanged(request, await request.service.get(GetTask(task_id, queue)), if_match)
+    info = await request.service.edit(command)
+    _LOG.info(
+        "task edited",
+        task_id=task_id,
+        queue=info.queue,
+        payload=command.payload is not UNSET,
+        process_at=command.process_at is not None,
+        request_id=request.id,
+    )
+    return Tagged(await _body(request, info))
+
+
+async def _check_unchanged(request: ApiRequest, info: TaskInfo, if_match: str) -> None:
+    tag = etag(await _body(request, info))
+    if not matches(if_match.encode(), tag):
+        raise PreconditionFailed(tag)
+
+
 ROUTER = Router(
-    "/tasks", route_handlers=[create, create_batch, list_tasks, read, result, remove, cancel], tags=["tasks"]
+    "/tasks",
+    route_handlers=[create, create_batch, list_tasks, read, result, remove, cancel, run, archive, edit],
+    tags=["tasks"],
 )

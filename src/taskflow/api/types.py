@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Router, get
 
-from taskflow.api.answer import Answer
+from taskflow.api.answer import Answer, Tagged
 from taskflow.api.errors import TaskTypeNotFound
 from taskflow.api.parameters import TypeName
 from taskflow.api.request import ApiRequest
@@ -17,13 +17,18 @@ async def list_types(request: ApiRequest) -> Answer[list[schemas.TaskTypeBody]]:
     return Answer([schemas.task_type(entry) for entry in await request.service.types()])
 
 
-@get("/{task_type:path}", operation_id="getTaskType", summary="Read a task type")
+@get(
+    "/{task_type:path}",
+    opt={"errors": (TaskTypeNotFound,), "etag": True},
+    operation_id="getTaskType",
+    summary="Read a task type",
+)
 async def read(request: ApiRequest, task_type: TypeName) -> Answer[schemas.TaskTypeBody]:
     """Return a task type."""
     name = task_type.removeprefix("/")
     for entry in await request.service.types():
         if entry.type == name:
-            return Answer(schemas.task_type(entry))
+            return Tagged(schemas.task_type(entry))
     raise TaskTypeNotFound(name)
 
 

@@ -16,7 +16,7 @@ from taskflow.broker.schedules import ScheduleStore
 from taskflow.client import Client
 from taskflow.config import Settings
 from taskflow.cron import parsed
-from taskflow.errors import InvalidOption, ScheduleNotFound
+from taskflow.errors import InvalidOption, ScheduleElsewhere, ScheduleExists, ScheduleNotFound
 from taskflow.scheduler import entries_of, fire_now
 from taskflow.task import Task, TaskInfo
 
@@ -97,7 +97,8 @@ class ScheduleService:
         Raises:
             InvalidTaskType: The type is neither published by a worker nor allowed by the settings.
             InvalidPayload: The payload does not fit the type's schema, or is too large (`PayloadTooLarge`).
-            InvalidOption: Something else cannot be used, or the id is taken.
+            InvalidOption: Something else cannot be used.
+            ScheduleExists: The id is taken, and not to be replaced.
 
         """
         task = await self._make_task(
@@ -122,8 +123,8 @@ class ScheduleService:
             jitter=command.jitter,
         )
         if not replace and any(info.id == entry.id for info in await self.list()):
-            raise InvalidOption("id", f"there is a schedule {entry.id!r} already; choose another id, or replace it")
-        await self._store.put(entry)
+            raise ScheduleExists(entry.id)
+        await self._store.put(entry, replace=replace)
         return entry
 
     async def delete(self, entry_id: str) -> None:
@@ -131,14 +132,14 @@ class ScheduleService:
 
         Raises:
             ScheduleNotFound: There is none.
-            InvalidOption: It is not kept in Redis, so it can only be paused.
+            ScheduleElsewhere: It is not kept in Redis, so it can only be paused.
 
         """
         try:
             await self._store.delete(entry_id)
         except ScheduleNotFound:
             info = await self.get(entry_id)
-            raise InvalidOption("id", f"{entry_id!r} is not kept in Redis but {_HOMES[info.origin]}") from None
+            raise ScheduleElsewhere(entry_id, info.origin, _HOMES[info.origin]) from None
 
     async def pause(self, entry_id: str) -> None:
         """Let a periodic task fire no more; times that pass meanwhile are not missed ones. Raises as `run` does."""
@@ -153,7 +154,7 @@ class ScheduleService:
 
         Raises:
             ScheduleNotFound: There is none.
-            InvalidOption: It is an asynq scheduler's.
+            ScheduleElsewhere: It is an asynq scheduler's.
             DuplicateTask: An earlier task holds the unique lock.
 
         """
@@ -186,14 +187,14 @@ class ScheduleService:
     async def _ours(self, entry_id: str) -> ScheduleEntry:
         entry = (await self.get(entry_id)).entry
         if entry is None:
-            raise InvalidOption("id", f"{entry_id!r} is {_HOMES['asynq']}; only that can change or run it")
+            raise ScheduleElsewhere(entry_id, "asynq", _HOMES["asynq"])
         return entry
 
 
 _HOMES = {
     "settings": "named by the settings; remove it there, or pause it",
     "code": "part of a program's code; remove it there, or pause it",
-    "asynq": "an entry of a scheduler in Go",
+    "asynq": "an entry of a scheduler in Go; only that can change or run it",
 }
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from taskflow.broker.queue import Broker
 from taskflow.broker.schedule_entry import AsynqEntry, Fired, ScheduleEntry, ScheduleEvent, ScheduleState, Snapshot
 from taskflow.broker.scripts import Call, Script
-from taskflow.errors import ScheduleNotFound
+from taskflow.errors import ScheduleExists, ScheduleNotFound
 from taskflow.wire import asynq_pb2
 from taskflow.wire.keys import (
     ALL_SCHEDULERS,
@@ -101,13 +101,21 @@ class ScheduleStore:
         stored = (await self.snapshot()).stored
         return [stored[entry_id] for entry_id in sorted(stored)]
 
-    async def put(self, entry: ScheduleEntry) -> None:
-        """Keep an entry; one of the same id is replaced. A new one, and one with a new rule, counts from now on."""
+    async def put(self, entry: ScheduleEntry, *, replace: bool = True) -> None:
+        """Keep an entry. A new one, and one with a new rule, counts from now on.
+
+        Raises:
+            ScheduleExists: One of the same id is kept, and it is not to be replaced.
+
+        """
         value, fired = await self._broker.execute(("HGET", SCHEDULES, entry.id), ("HGET", SCHEDULES_FIRED, entry.id))
         old = self._read_entries({entry.id: value})[0].get(entry.id) if value else None
         if old is None or not old.has_rule_of(entry):
             await self._start_anew(entry.id, fired)
-        await self._broker.execute(("HSET", SCHEDULES, entry.id, msgspec.json.encode(entry)))
+        command = "HSET" if replace else "HSETNX"
+        (added,) = await self._broker.execute((command, SCHEDULES, entry.id, msgspec.json.encode(entry)))
+        if not (added or replace):
+            raise ScheduleExists(entry.id)
         await self._tell(entry.id)
 
     async def _start_anew(self, entry_id: str, fired: bytes | None) -> None:

@@ -39,6 +39,13 @@ class CreateTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     group: Annotated[str | None, Meta(description="Collect the task in this group.")] = None
 
 
+class EditTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of a scheduled or retry task; what is left out stays."""
+
+    payload: Annotated[Raw | UnsetType, Meta(description="Any JSON that fits the type.")] = UNSET
+    process_at: Annotated[Time | None, Meta(description="When the task falls due; a time in the past: now.")] = None
+
+
 class BatchBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Tasks to create. Each is looked at by itself: one that cannot be used does not stop the others."""
 
