@@ -70,6 +70,7 @@ class Side(Protocol):
     async def delete_all(self, state: str, queue: str = DEFAULT, *, group: str = "") -> int: ...
     async def pause(self, queue: str = DEFAULT) -> None: ...
     async def unpause(self, queue: str = DEFAULT) -> None: ...
+    async def delete_queue(self, queue: str = DEFAULT, *, force: bool = False) -> None: ...
 
 
 # -- Go ---------------------------------------------------------------------------------------------------------------
@@ -184,6 +185,9 @@ class GoSide:
     async def unpause(self, queue: str = DEFAULT) -> None:
         await self._ask("unpause", queue=queue)
 
+    async def delete_queue(self, queue: str = DEFAULT, *, force: bool = False) -> None:
+        await self._ask("delete_queue", queue=queue, force=force)
+
 
 def _comparable(task: Reply) -> Reply:
     """Asynq's words for a task without what is known to differ: it calls a pending task due now, and has times that we have not."""
@@ -201,6 +205,8 @@ _PYTHON_SAYS: tuple[tuple[type[TaskFlowError], str], ...] = (
     (errors.DuplicateTask, "duplicate"),
     (errors.TaskIdTaken, "id taken"),
     (errors.TaskActive, "task active"),
+    (errors.QueueActive, "task active"),
+    (errors.QueueNotEmpty, "queue not empty"),
     (errors.TaskFinished, "wrong state"),
     (errors.TaskPending, "wrong state"),
     (errors.TaskNotScheduled, "wrong state"),
@@ -323,6 +329,10 @@ class PythonSide:
     async def unpause(self, queue: str = DEFAULT) -> None:
         with _in_common_words():
             await self.inspector.resume(queue)
+
+    async def delete_queue(self, queue: str = DEFAULT, *, force: bool = False) -> None:
+        with _in_common_words():
+            await self.inspector.remove_queue(queue, force=force)
 
 
 def _seconds(span: timedelta | None) -> int:

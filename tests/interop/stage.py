@@ -127,4 +127,5 @@ class Stage:
 
     async def agree(self, queue: str = DEFAULT) -> Reply:
         """Let both inspectors list everything a queue holds: they must agree, field by field. Return the queue's numbers."""
+        assert await self._sides["python"].queues() == await self._sides["go"].queues()
         return await agreement.on_queue(self._sides, queue)

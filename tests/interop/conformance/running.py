@@ -142,6 +142,27 @@ async def falls_due(at: Stage) -> None:
     await at.reach("completed")
 
 
+@case(
+    AREA,
+    "a scheduled task of a group joins it when it falls due",
+    note="asynq's own scheduled tasks forget their group and run alone; and where asynq makes a task due, it does not name the group: "
+    "nobody sees or aggregates it until another task joins",
+)
+async def joins_its_group(at: Stage) -> None:
+    await at.maker.enqueue("anything", b"x", task_id="a", group="g", process_in=HOUR)
+    at.make_due("scheduled", "a")
+    runner = await at.works(at.actor)
+    if at.maker.name == "go":
+        await runner.started("a")
+        return
+    assert (await at.reach("aggregating"))["group"] == "g"
+    assert at.store.scores("g:g").keys() == {"a"}
+    await at.agree()
+    assert await at.maker.groups() == ([] if at.actor.name == "go" else [{"group": "g", "size": 1}])
+    await at.maker.enqueue("anything", b"y", task_id="b", group="g")
+    assert await at.maker.groups() == [{"group": "g", "size": 2}]
+
+
 @case(AREA, "a failed task succeeds on the other side: the count of retries goes on")
 async def handed_over(at: Stage) -> None:
     await at.maker.enqueue("fail", b"not here", task_id="a", retention=HOUR)

@@ -89,6 +89,8 @@ class Lane:
             await self._come_to_rest()
             await self._audit(await self.image())
             await agreement.on_queue(self._fleet.sides, self.queue)
+            if sequence.removal is not None:
+                await self._remove(sequence.removal)
         except (Refused, AssertionError) as error:
             story = "\n".join([str(sequence), *self._log, f"in queue {self.queue!r}:", str(error)])
             raise Broken(story) from error
@@ -213,6 +215,28 @@ class Lane:
         pipe.zcount(prefix + "scheduled", "-inf", soon).zcount(prefix + "retry", "-inf", soon)
         active, pending, paused, *due = await pipe.execute()
         return not active and not any(due) and (bool(paused) or not pending)
+
+    async def _remove(self, step: Step) -> None:
+        """Remove the queue: as the side does it, what may stay stays whole, and all else is gone.
+
+        A group that asynq does not name when it puts a due task into it is not seen by either.
+        """
+        before = await self.image()
+        nameless = {task_id for name, ids in before.groups.items() if name not in before.named for task_id in ids}
+        kept = {"completed", "aggregating"} if step.side == "go" else set()  # asynq does not look at those
+        in_the_way = {state for task_id, state in before.places if task_id not in nameless} - kept
+        refused = False
+        try:
+            await self._carry_out(step)
+        except Refused as error:
+            refused = error.word == "queue not empty"
+        if refused != bool(in_the_way and not step.arguments["force"]):
+            raise Broken(f"{step}: refused: {refused}, though there were tasks that are {in_the_way or 'none'}")
+        after = await self.image()
+        expected = {place for place in before.places if refused or place[1] in kept or place[0] in nameless}
+        self._complain(misplaced(after))
+        if set(after.places) != expected:
+            raise Broken(f"{step}: {after.places} are left of {before.places}")
 
     async def _audit(self, image: Image) -> None:
         """Fail if something is wrong; asynq's events, which say what it did, may come a moment later than its deeds."""

@@ -37,14 +37,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Sequence:
-    """Steps from a seed."""
+    """Steps from a seed; at the end, when the queue has come to rest, it may be removed."""
 
     seed: int
     work: str
     steps: tuple[Step, ...]
+    removal: Step | None = None
 
     def __str__(self) -> str:
-        return "\n".join([f"seed {self.seed}, Python works by {self.work}:", *map(str, self.steps)])
+        lines = [f"seed {self.seed}, Python works by {self.work}:", *map(str, self.steps)]
+        return "\n".join([*lines, *([f"at the end:\n{self.removal}"] if self.removal else [])])
 
 
 def sequence(seed: int) -> Sequence:
@@ -62,7 +64,8 @@ class _Maker:
         count = self._dice.randint(_SHORTEST, _LONGEST)
         steps = [self._step("enqueue") for _ in range(self._dice.randint(2, 5))]
         steps += [self._step(self._op(work)) for _ in range(count - len(steps))]
-        return Sequence(self._seed, work, tuple(steps))
+        removal = Step(self._dice.choice(SIDES), "delete_queue", {"force": self._dice.random() < 0.7})
+        return Sequence(self._seed, work, tuple(steps), removal if self._dice.random() < 0.3 else None)
 
     def _op(self, work: str) -> str:
         weights = _WEIGHTS | (_BY_HAND if work == HAND else {})
