@@ -190,6 +190,20 @@ class Client:
             raise DuplicateTask(info.id, info.queue, answer.id)
         return True
 
+    async def enqueue_as_before(self, task: Task, *, once: str) -> TaskInfo:
+        """Enqueue a task as `enqueue` does, but of calls with the same text, queue and id, only one does it within a day.
+
+        The others return it, as it was enqueued, with `existing`; one whose first answer was lost may return it without.
+        """
+        placement, info = place(task, now=self.broker.clock.now(), once=once)
+        placed, repeated = await self._coalescer.place(placement)
+        if placed.repeat and not repeated:
+            return structs.replace(info, existing=True)
+        answer = _answer(task, info, placed, repeated=repeated, now=self.broker.clock.now())
+        if isinstance(answer, TaskConflict):
+            raise answer
+        return answer
+
     async def enqueue_many(self, tasks: Iterable[Task]) -> list[TaskInfo | TaskConflict]:
         """Enqueue tasks in batches; return for each, in order, what `enqueue` returns or the conflict it would raise.
 

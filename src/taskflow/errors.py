@@ -27,6 +27,7 @@ TaskFlowError
 ├── QueueActive              409 QUEUE_ACTIVE         tasks of the queue are running
 ├── ScheduleExists           409 SCHEDULE_ALREADY_EXISTS
 ├── ScheduleElsewhere        409 SCHEDULE_ELSEWHERE   the settings, a program or a scheduler in Go has it
+├── IdempotencyConflict      409 IDEMPOTENCY_CONFLICT  the key of a request came with another body
 ├── BrokerUnavailable        503 REDIS_UNAVAILABLE
 ├── ConfigError              -                        settings that cannot be used
 ├── UnsupportedServer        -                        the Redis server is too old or set up to lose tasks
@@ -440,6 +441,24 @@ class ScheduleElsewhere(TaskFlowError):
     def details(self) -> dict[str, object]:
         """The schedule, and where it is kept."""
         return {"schedule_id": self.schedule_id, "home": self.home}
+
+
+class IdempotencyConflict(TaskFlowError):
+    """The Idempotency-Key came with another body before."""
+
+    status = 409
+    code = "IDEMPOTENCY_CONFLICT"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"Idempotency-Key {key!r} came with another body within the last day; use a new key for a new request"
+        )
+        self.key = key
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The key."""
+        return {"idempotency_key": self.key}
 
 
 class BrokerUnavailable(TaskFlowError, ConnectionError):

@@ -42,3 +42,8 @@ class ApiRequest(Request[Any, Any, State]):
     def id(self) -> str:
         """The request id, as logs and the header `X-Request-ID` have it."""
         return str(self.scope.get("taskflow.request_id", ""))
+
+    @property
+    def principal(self) -> str:
+        """Who asks, by the id of the API key; '' while nobody is told apart."""
+        return str(self.scope.get("taskflow.principal", ""))

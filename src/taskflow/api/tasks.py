@@ -17,13 +17,16 @@ from msgspec import UNSET, structs
 from taskflow.api.answer import Answer, Tagged, etag, matches
 from taskflow.api.bodies import read_batch, read_body, read_edit, read_span, read_task
 from taskflow.api.errors import PreconditionFailed, body_of
-from taskflow.api.parameters import IfMatch, Queue, TaskId
+from taskflow.api.parameters import IdempotencyKey, IfMatch, Queue, TaskId
+from taskflow.api.protocol import header
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import tasks as schemas
 from taskflow.api.schemas.values import Message
 from taskflow.application.commands import ArchiveTask, CancelTask, CreateTask, DeleteTask, RunTask
+from taskflow.application.idempotency import RequestKey
 from taskflow.application.queries import GetTask, ListTasks
 from taskflow.errors import (
+    IdempotencyConflict,
     InvalidOption,
     InvalidPayload,
     InvalidProcessAt,
@@ -66,19 +69,25 @@ _CREATE = (
 
 @post(
     "/",
-    opt={"body": schemas.CreateTaskBody, "errors": (*_CREATE, TaskConflict)},
+    opt={"body": schemas.CreateTaskBody, "errors": (*_CREATE, TaskConflict, IdempotencyConflict)},
     operation_id="createTask",
     summary="Create a task",
     responses={
-        200: ResponseSpec(schemas.Created, description="The task that holds the unique lock, if it asks for it.")
+        200: ResponseSpec(
+            schemas.Created,
+            description="The task that holds the unique lock, if it asks for it; or that of an earlier request with this key.",
+        )
     },
 )
-async def create(request: ApiRequest) -> Answer[schemas.Created]:
+async def create(request: ApiRequest, idempotency_key: IdempotencyKey = None) -> Answer[schemas.Created]:
     """Create a task. Answers once it is stored; the header Location names it.
 
-    Where its unique lock asks for the task that holds it, and there is one, that one is named: 200.
+    Where its unique lock asks for the task that holds it, and there is one, that one is named: 200. So is the task that an
+    earlier request with the same Idempotency-Key created; `status` is its state now, or the first one if it is gone.
     """
-    info = await request.service.create(read_task(await read_body(request)))
+    body = await read_body(request)
+    key = None if idempotency_key is None else RequestKey(request.principal, idempotency_key, body)
+    info = await request.service.create(read_task(body), key)
     return Answer(
         schemas.created(info), 200 if info.existing else 201, {"Location": f"/api/v1/tasks/{quote(info.id, safe='')}"}
     )
@@ -92,7 +101,14 @@ async def create(request: ApiRequest) -> Answer[schemas.Created]:
     summary="Create many tasks",
 )
 async def create_batch(request: ApiRequest) -> Answer[schemas.BatchCreated]:
-    """Create tasks in one request. Each has its own result, in order: a task that cannot be used stops no other."""
+    """Create tasks in one request. Each has its own result, in order: a task that cannot be used stops no other.
+
+    An Idempotency-Key is refused here: give the tasks a `task_id` each, and send what failed again.
+    """
+    if header(request.scope, b"idempotency-key") is not None:
+        raise InvalidOption(
+            "Idempotency-Key", "is not for batches; give each task a task_id, so that none is created twice"
+        )
     body = await read_body(request)
     results: list[schemas.BatchResult | None] = []
     commands: list[CreateTask] = []

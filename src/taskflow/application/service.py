@@ -21,6 +21,7 @@ from taskflow.application.commands import (
     SteerSelection,
     SteerTasks,
 )
+from taskflow.application.idempotency import Idempotency, RequestKey
 from taskflow.application.known_types import KnownType, KnownTypes, decode_payload
 from taskflow.application.progress import TaskProgress
 from taskflow.application.queries import GetTask, ListTasks, Selection, SelectTasks, TaskPage
@@ -81,6 +82,7 @@ class TaskService:
         self._settings = settings
         self._payload_limit = int(settings.tasks.payload_limit)
         self._inspector = Inspector(broker)
+        self._idempotency = Idempotency(client, self._inspector)
         self._search = TaskSearch(self._inspector, default_queue=settings.queues.default)
         self._steering = TaskSteering(self._inspector)
         self._catalog = TaskCatalog(broker)
@@ -123,17 +125,21 @@ class TaskService:
 
     # -- create -------------------------------------------------------------------------------------------------------
 
-    async def create(self, command: CreateTask) -> TaskInfo:
+    async def create(self, command: CreateTask, key: RequestKey | None = None) -> TaskInfo:
         """Create a task; return once Redis has stored it, or the task that is there (`existing`) if that is asked for.
+
+        With a key, the request may be made again: then it returns the task of the first time (`existing`).
 
         Raises:
             InvalidTaskType: The type is neither published by a worker nor allowed by the settings.
             InvalidPayload: The payload does not fit the type's schema, or is too large (`PayloadTooLarge`).
             InvalidOption: An option cannot be used.
             TaskConflict: The id or the unique lock is taken.
+            IdempotencyConflict: The request's key came with another body before.
 
         """
-        return await self._client.enqueue(await self._task(command))
+        task = await self._task(command)
+        return await (self._client.enqueue(task) if key is None else self._idempotency.create(task, key))
 
     async def create_many(self, commands: Sequence[CreateTask]) -> builtins.list[TaskInfo | TaskFlowError]:
         """Create tasks; return for each, in order, what `create` returns or the error it would raise.
