@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -18,7 +18,7 @@ from msgspec import structs
 from taskflow.broker import connection, scripts
 from taskflow.broker.clock import Clock
 from taskflow.broker.inspector import Inspector
-from taskflow.broker.known_queues import KnownQueues
+from taskflow.broker.known_queues import KnownQueues, queue_news
 from taskflow.broker.placement import Placed, Placement, enqueue_calls, read_placed
 from taskflow.broker.placing import place
 from taskflow.broker.queue import Broker
@@ -346,12 +346,17 @@ class SyncClient:
     def _place(self, placements: Sequence[Placement]) -> list[Placed]:
         new = self._known_queues.unknown({placement.queue for placement in placements})
         if new:
-            scripts.execute_sync(self._client, [("SADD", ALL_QUEUES, *new)])
+            self._name(new)
             self._known_queues.learn(new)
         calls = enqueue_calls(placements, now_ns=self._clock.now_ns())
         flags = self._open().understands_flags
         replies = scripts.checked(scripts.run_sync(self._client, [call for call, _ in calls], flags=flags))
         if notes := self._known_queues.notes(calls, replies):
-            scripts.execute_sync(self._client, [("SADD", ALL_QUEUES, *notes)])
+            self._name(notes)
             self._known_queues.heed(notes)
         return read_placed(calls, replies, len(placements))
+
+    def _name(self, queues: Collection[str]) -> None:
+        (added,) = scripts.execute_sync(self._client, [("SADD", ALL_QUEUES, *queues)])
+        if added:
+            scripts.execute_sync(self._client, queue_news(queues))

@@ -215,3 +215,13 @@ def test_a_memory_limit_that_the_process_cannot_keep_is_an_error(
 
     worker.wait_for_line("max_memory: 10MB is too little")
     assert worker.process.wait(10) != 0
+
+
+def test_queues_by_pattern(start: Start, run: Run, environ: dict[str, str]) -> None:
+    worker = start("worker", "mytasks:app", "--queues", "tenant-*=2,default=1", "--health-port", "0", environ=environ)
+    worker.wait_for_line("worker started")
+    assert run("enqueue", "who:am-i", "--queue", "tenant-a", "--watch", environ=environ).returncode == 0
+
+    changed = json.loads(worker.wait_for_line("other queues are served"))
+    assert (changed["new"], changed["gone"], changed["queues"]) == (["tenant-a"], [], 2)
+    worker.end(signal.SIGTERM, 10)

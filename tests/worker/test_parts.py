@@ -14,7 +14,8 @@ from support.tasks import placement
 from taskflow.broker.delivery import Archive, Delivery, Done, Outcome, Retry, Settled
 from taskflow.worker.completer import Completer
 from taskflow.worker.deadlines import Deadlines
-from taskflow.worker.fetcher import FIRST_PAUSE, LONGEST_PAUSE, SLOW_CHECK, Watch, draw
+from taskflow.worker.fetcher import draw
+from taskflow.worker.watches import FIRST_PAUSE, LONGEST_PAUSE, SLOW_CHECK, Watch
 
 # -- draw -------------------------------------------------------------------------------------------------------------
 
@@ -38,11 +39,14 @@ def test_queues_are_drawn_by_weight() -> None:
 
 
 async def test_a_queue_that_gives_less_than_wanted_is_watched_and_useless_wakes_are_spaced_out() -> None:
-    watch = Watch("q")
+    busy: dict[str, int] = {}
+    watch = Watch("q", 3, busy)
     watch.took(5, 5)
     assert not watch.empty.is_set()
+    assert busy == {"q": 3}
     watch.took(3, 5)
     assert watch.empty.is_set()
+    assert busy == {}
 
     pauses = []
     for _ in range(10):

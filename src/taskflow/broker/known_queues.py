@@ -12,11 +12,17 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from taskflow.broker.scripts import Call
+from taskflow.wire.keys import QUEUE_NEWS
 
 NOTE_SECONDS = 60
 """How long the note of a removal lasts: longer than names are remembered."""
 REMEMBER_SECONDS = 10.0
 """How long names are remembered, and so how long a queue that asynq's tools have removed may stay unseen, at most."""
+
+
+def queue_news(queues: Collection[str]) -> list[tuple[str, str, str]]:
+    """Return the commands that tell workers of new queues: those that serve queues by pattern."""
+    return [("PUBLISH", QUEUE_NEWS, queue) for queue in queues]
 
 
 class KnownQueues:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from taskflow.broker.delivery import (
     dequeue_call,
     read_deliveries,
 )
-from taskflow.broker.known_queues import KnownQueues
+from taskflow.broker.known_queues import KnownQueues, queue_news
 from taskflow.broker.link import Link
 from taskflow.broker.placement import CHUNK, Placed, Placement, enqueue_calls, read_placed
 from taskflow.broker.scripts import Call, Script
@@ -161,15 +161,34 @@ class Broker:
         calls = enqueue_calls(placements, now_ns=self.clock.now_ns())
         replies = await self.run([call for call, _ in calls])
         if notes := self._known_queues.notes(calls, replies):
-            await self.execute(("SADD", ALL_QUEUES, *notes))
+            await self._name(notes)
             self._known_queues.heed(notes)
         return read_placed(calls, replies, len(placements))
 
     async def _publish_queues(self, queues: set[str]) -> None:
         new = self._known_queues.unknown(queues)
         if new:
-            await self.execute(("SADD", ALL_QUEUES, *new))
+            await self._name(new)
             self._known_queues.learn(new)
+
+    async def _name(self, queues: Collection[str]) -> None:
+        (added,) = await self.execute(("SADD", ALL_QUEUES, *queues))
+        if added:
+            await self.execute(*queue_news(queues))
+
+    async def queue_names(self) -> list[bytes]:
+        """Return the names of all queues, as they stand in Redis, where anybody may have put any bytes."""
+        (names,) = await self.execute(("SMEMBERS", ALL_QUEUES))
+        return list(names)
+
+    async def pending(self, queues: Sequence[str]) -> list[int]:
+        """Return how many tasks of each queue are pending; 1 where Redis refuses to say."""
+        lengths: list[int] = []
+        for first in range(0, len(queues), CHUNK):
+            commands = [("LLEN", queue_keys(queue).pending) for queue in queues[first : first + CHUNK]]
+            replies = await scripts.attempt(self._link, commands)
+            lengths += [reply if isinstance(reply, int) else 1 for reply in replies]
+        return lengths
 
     # -- the way of a task through a worker ---------------------------------------------------------------------------
 

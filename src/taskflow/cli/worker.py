@@ -29,7 +29,7 @@ def worker(
     ],
     *,
     queues: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Queues with weights, such as critical=6,default=3.")
+        str | None, typer.Option(metavar="NAMES", help="Queues with weights, such as critical=6,tenant-*=1.")
     ] = None,
     concurrency: Annotated[int | None, typer.Option(metavar="N", help="Tasks at once, in each process.")] = None,
     processes: Annotated[int | None, typer.Option(metavar="N", help="Worker processes.")] = None,
@@ -66,6 +66,7 @@ def worker(
     Examples:
       taskflow worker tasks:app
       taskflow worker tasks:app --queues critical=6,default=3,low=1 --concurrency 50
+      taskflow worker tasks:app --queues "default=3,tenant-*=1"    (all that match, as they come and go)
       taskflow worker shop.tasks:app --processes 4 --health-port 9000    (health on 9000 to 9003)
       taskflow worker tasks:app --processes 2 --max-tasks 10000 --max-memory 512MB    (for what leaks)
       taskflow worker tasks:app --with-scheduler

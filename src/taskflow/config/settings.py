@@ -119,7 +119,7 @@ class WorkerSettings(Section):
     """`server.worker`: one worker server.
 
     `concurrency`: tasks at a time, per process. `queues`: names to weights; with weights 6 and 3 the first queue gets two
-    thirds of the slots while both have tasks; `strict_priority` empties a queue of higher weight before it looks at the
+    thirds of the slots while both have tasks; `tenant-*` means all queues that match, as they come and go; `strict_priority` empties a queue of higher weight before it looks at the
     next. `shutdown_timeout`: how long running tasks may take to end after the first signal. `cleanup_timeout`: how long a
     handler may go on after it was cancelled, before it is cancelled again and again. `processes`: worker processes.
     `threads`: for `def` handlers; 0 means as many as `concurrency`, at most 32. `pool_size`: processes for

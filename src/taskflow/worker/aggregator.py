@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -44,18 +44,18 @@ class Aggregator:
     Args:
         groups: Where they are.
         aggregates: The user's functions; groups that none serves are left alone.
-        queues: Names of the queues.
+        queues: Names of the queues; read anew for each look at the groups.
         policy: When a group is due.
         clock: The one clock.
 
     """
 
     def __init__(
-        self, groups: Groups, aggregates: Aggregates, queues: Sequence[str], policy: GroupPolicy, *, clock: Clock
+        self, groups: Groups, aggregates: Aggregates, queues: Collection[str], policy: GroupPolicy, *, clock: Clock
     ) -> None:
         self._groups = groups
         self._aggregates = aggregates
-        self._queues = list(queues)
+        self._queues = queues
         self._policy = policy
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
@@ -100,9 +100,10 @@ class Aggregator:
         if self._stopping:
             return 0
         started = time.monotonic()
-        names = await self._groups.names(self._queues)
+        queues = list(self._queues)
+        names = await self._groups.names(queues)
         count = 0
-        for queue in self._queues:
+        for queue in queues:
             candidates = [name for name in names[queue] if self._ready(queue, name)]
             free = AT_ONCE - len(self._running)
             if candidates and free > 0:

@@ -2,8 +2,8 @@
 
 No timer adds latency: what gathered while one round trip was under way is the next one's batch. With many slots two
 round trips may be under way, each for half of them, so that Redis and this process work at the same time. Empty queues
-are not polled but watched: `BLMOVE pending pending` puts the element back where it was and answers at the moment of a
-push; while slots abound, the fetch of that task is sent right behind it, so that Redis answers both at once.
+are watched for a push; while slots abound, the fetch of that task is sent right behind the watch, so that Redis answers
+both at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from taskflow.broker.connection import BLOCK_SECONDS, BLOCKING
+from taskflow.broker.connection import BLOCK_SECONDS
 from taskflow.broker.delivery import Delivery
 from taskflow.broker.queue import Broker
 from taskflow.errors import BrokerUnavailable, TaskFlowError
@@ -23,6 +23,7 @@ from taskflow.worker import loops
 from taskflow.worker.completer import Completer
 from taskflow.worker.executor import Executor
 from taskflow.worker.lifetime import Lifetime
+from taskflow.worker.watches import Watch, Watches
 
 _LOG = structlog.get_logger("taskflow.worker")
 
@@ -30,12 +31,8 @@ MOST_AT_ONCE = 500
 """The most outcomes, and the most tasks, of one round trip."""
 OVERLAP_FROM = 32
 """From how many slots on two round trips overlap; below, their halves are too small to be worth it (measured)."""
-SLOW_CHECK = 1.0
-"""How often (s) to look into a queue that cannot be watched: it is paused, or Redis refuses."""
 ARMED_SECONDS = 1.0
 """How long (s) a watch that keeps a slot, to take a task at the moment of its push, waits before it looks up again."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.064
-"""How long (s) to wait before watching again after waking for nothing: a push wakes every idle worker."""
 OUTAGE_FIRST, OUTAGE_LONGEST = 0.05, 2.0
 """How long (s) to wait before the next try while Redis does not answer."""
 
@@ -47,37 +44,10 @@ def draw(weights: Mapping[str, int], slots: int, *, rand: random.Random) -> dict
     return Counter(rand.choices(list(weights), list(weights.values()), k=slots))
 
 
-class Watch:
-    """What the fetcher knows of one queue: whether it may hold tasks, and how long to wait before watching it."""
-
-    __slots__ = ("empty", "pause", "queue", "woken")
-
-    def __init__(self, queue: str) -> None:
-        self.queue = queue
-        self.empty = asyncio.Event()
-        """Set while the queue is believed empty."""
-        self.pause = 0.0
-        self.woken = False
-
-    def took(self, count: int, wanted: int) -> None:
-        """Note what a round trip took."""
-        if count:
-            self.pause = 0.0
-        elif self.woken:
-            self.missed()
-        self.woken = False
-        if count < wanted:
-            self.empty.set()
-
-    def missed(self) -> None:
-        """Note that another worker was first: of many that wait, only a few shall stay on watch."""
-        self.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self.pause * 2))
-
-    def blocked(self) -> None:
-        """Note that the queue is paused, or that Redis refuses to watch it."""
-        self.pause = SLOW_CHECK
-        self.woken = False
-        self.empty.set()
+def heaviest(weights: Mapping[str, int]) -> dict[str, int]:
+    """Return those queues whose weight no other exceeds."""
+    most = max(weights.values())
+    return {queue: weight for queue, weight in weights.items() if weight == most}
 
 
 class Fetcher:
@@ -85,7 +55,7 @@ class Fetcher:
 
     Args:
         broker: Where the tasks are.
-        queues: Weight of each queue; with `strict`, the heavier queue always goes first.
+        queues: Weight of each queue; with `strict`, the heaviest that hold tasks go first. When they change, call `follow`.
         executor: Runs them.
         completer: Has the outcomes to settle.
         leases: Takes the deliveries whose lease the heartbeat keeps.
@@ -109,7 +79,6 @@ class Fetcher:
         strict: bool = False,
     ) -> None:
         self._broker = broker
-        self._weights = dict(sorted(queues.items(), key=lambda item: -item[1]))
         self._strict = strict
         self._executor = executor
         self._completer = completer
@@ -117,20 +86,20 @@ class Fetcher:
         self._server_id = server_id
         self._lifetime = lifetime
         self._suspect = suspect
-        self._watches = {queue: Watch(queue) for queue in self._weights}
         self._round_trips = 2 if executor.concurrency >= OVERLAP_FROM else 1
         self._work = asyncio.Event()
         self._fetches = 0
         self._reserved = 0
         self._lost_fetches: list[tuple[str, list[str]]] = []
         self._reclaiming = 0
-        self._watching: list[asyncio.Task[None]] = []
         self._rand = random.Random()  # noqa: S311 - it shares out slots
         self._outage = OUTAGE_FIRST
         self._held = False
         self.stopping = False
         self.available = True
         """Whether Redis answered last time."""
+        self._watches = Watches(broker, queues, pushed=self._pushed, news=self.news)
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def fetching(self) -> bool:
@@ -141,11 +110,16 @@ class Fetcher:
         """Wake a round trip: an outcome waits, a slot has become free, or a queue may hold tasks."""
         self._work.set()
 
+    def follow(self) -> None:
+        """Serve the queues as they are now."""
+        self._watches.follow()
+
     def stop(self) -> None:
         """Take no more tasks; outcomes are settled on, and what a watch may be taking right now is put back."""
         self.stopping = True
-        for task in self._watching:
-            task.cancel()
+        self._watches.stop()
+        if self._watching is not None:
+            self._watching.cancel()
         self.news()
 
     def hold(self) -> None:
@@ -163,16 +137,16 @@ class Fetcher:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        self._watching = [asyncio.create_task(self._watch(watch)) for watch in self._watches.values()]
+        self._watching = asyncio.create_task(self._watches.run())
         working = [asyncio.create_task(self._work_on()) for _ in range(self._round_trips)]
         try:
-            await asyncio.wait([*working, *self._watching], return_when=asyncio.FIRST_EXCEPTION)
-            for task in (*working, *self._watching):
+            await asyncio.wait([*working, self._watching], return_when=asyncio.FIRST_EXCEPTION)
+            for task in (*working, self._watching):
                 if task.done() and not task.cancelled():
                     task.result()
             await asyncio.gather(*working)  # the watches have been stopped
         finally:
-            await loops.cancel_all([*working, *self._watching])
+            await loops.cancel_all([*working, self._watching])
 
     async def _work_on(self) -> None:
         self._work.set()
@@ -222,20 +196,21 @@ class Fetcher:
         slots = min(slots, most, MOST_AT_ONCE, self._lifetime.left - self._reserved)
         if slots <= 0:
             return {}
-        weights = {queue: weight for queue, weight in self._weights.items() if not self._watches[queue].empty.is_set()}
-        if not weights:
+        busy = self._watches.busy
+        if not busy:
             return {}
-        if self._strict:
-            return {next(iter(weights)): slots}
-        return draw(weights, slots, rand=self._rand)
+        return draw(heaviest(busy) if self._strict else busy, slots, rand=self._rand)
 
     def _distribute(self, wants: Mapping[str, int], deliveries: list[Delivery], paused: frozenset[str]) -> None:
         counts = Counter(delivery.queue for delivery in deliveries)
         for queue, wanted in wants.items():
+            watch = self._watches.get(queue)
+            if watch is None:
+                continue  # the queue is served no longer
             if queue in paused:
-                self._watches[queue].blocked()
+                watch.blocked()
             else:
-                self._watches[queue].took(counts[queue], wanted)
+                watch.took(counts[queue], wanted)
         self._start(deliveries)
 
     def _start(self, deliveries: list[Delivery]) -> None:
@@ -260,8 +235,8 @@ class Fetcher:
                 self._reclaiming -= 1
             if count:
                 _LOG.warning("put back tasks whose delivery was lost on the way", count=count)
-            for queue in queues:
-                self._watches[queue].empty.clear()
+            for watch in filter(None, map(self._watches.get, queues)):
+                watch.wake()
 
     def _answered(self) -> None:
         if not self.available:
@@ -277,22 +252,6 @@ class Fetcher:
         self._outage = min(self._outage * 2, OUTAGE_LONGEST)
 
     # -- watching empty queues ----------------------------------------------------------------------------------------
-
-    async def _watch(self, watch: Watch) -> None:
-        broker = self._broker
-        # A blocked connection serves nobody else.
-        blocking = Broker(broker.url, profile=BLOCKING, clock=broker.clock, lease_seconds=broker.lease_seconds)
-        try:
-            while not self.stopping:
-                await watch.empty.wait()
-                if watch.pause:
-                    await asyncio.sleep(watch.pause * self._rand.uniform(0.5, 1.0))
-                if watch.pause < SLOW_CHECK and not await self._pushed(blocking, watch):
-                    continue
-                watch.empty.clear()
-                self.news()
-        finally:
-            await blocking.close()
 
     async def _pushed(self, blocking: Broker, watch: Watch) -> bool:
         """Wait for a push, and take the task if there are slots to spare; return whether the queue may hold tasks."""

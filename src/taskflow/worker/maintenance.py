@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 
 import structlog
@@ -27,6 +27,8 @@ ORPHANS = 60.0
 CLEAN = 8.0
 RECLAIM = 5.0
 """How often (s) to look for lost tasks, for active ones without a lease, for expired ones, and for abandoned sets."""
+SWEPT_AT_ONCE = 200
+"""How many queues one round trip of a sweep is for."""
 GRACE = 30.0
 """How long (s) after the end of its lease a task is left alone unless its server is known to be gone, as in asynq."""
 
@@ -44,7 +46,7 @@ class Maintenance:
 
     Args:
         broker: Where the queues are.
-        queues: Their names.
+        queues: Their names; read anew for each sweep.
         worker: This server's name in the records of given-up tasks.
         settled: Called for each lost task that was settled, with its outcome.
         grace: See `GRACE`.
@@ -58,7 +60,7 @@ class Maintenance:
     def __init__(
         self,
         broker: Broker,
-        queues: Sequence[str],
+        queues: Collection[str],
         *,
         worker: str,
         settled: Callable[[Delivery, Outcome], None] = lambda *_: None,
@@ -69,7 +71,7 @@ class Maintenance:
     ) -> None:
         self._broker = broker
         self._groups = Groups(broker)
-        self._queues = list(queues)
+        self._queues = queues
         self._worker = worker
         self._settled = settled
         self._grace = grace
@@ -85,6 +87,11 @@ class Maintenance:
             Sweep("reclaim groups", RECLAIM, self.reclaim_groups),
         )
 
+    def _parts(self) -> list[list[str]]:
+        """The queues as they are now, not too many at once: a round trip must keep neither Redis nor the event loop busy."""
+        queues = list(self._queues)
+        return [queues[first : first + SWEPT_AT_ONCE] for first in range(0, len(queues), SWEPT_AT_ONCE)]
+
     # -- forward ------------------------------------------------------------------------------------------------------
 
     def due_at(self, moment: float | None) -> None:
@@ -95,7 +102,8 @@ class Maintenance:
     async def forward(self) -> None:
         """Make due tasks pending, and note when the next falls due."""
         self._nearer_due.clear()
-        self._next_due = await self._broker.forward(self._queues) or float("inf")
+        nearest = [await self._broker.forward(queues) for queues in self._parts()]
+        self._next_due = min(filter(None, nearest), default=float("inf"))
 
     async def keep_forwarding(self) -> None:
         """Forward whenever a task falls due, without a fixed beat."""
@@ -114,9 +122,9 @@ class Maintenance:
 
     async def keep_listening(self, listener: Listener) -> None:
         """Forward sooner when a client says that a nearer task has been scheduled."""
-        names = {queue.encode() for queue in self._queues}
         while True:
-            if names.intersection(await listener.wait()):
+            named = await listener.wait()
+            if not {queue.encode() for queue in self._queues}.isdisjoint(named):
                 self.due_at(None)
 
     # -- recover ------------------------------------------------------------------------------------------------------
@@ -134,7 +142,7 @@ class Maintenance:
 
     async def _recover(self) -> int:
         now = self._broker.clock.now()
-        expired = await self._broker.expired(self._queues, cutoff=now)
+        expired = [task for queues in self._parts() for task in await self._broker.expired(queues, cutoff=now)]
         if self._answering_since is None:
             self._answering_since = now
         if not expired:
@@ -147,7 +155,7 @@ class Maintenance:
 
     async def recover_orphans(self) -> int:
         """Give active tasks without any lease back to their queues; returns how many."""
-        return await self._settle(await self._broker.orphans(self._queues))
+        return sum([await self._settle(await self._broker.orphans(queues)) for queues in self._parts()])
 
     async def _settle(self, lost: Sequence[Expired]) -> int:
         if not lost:
@@ -179,11 +187,11 @@ class Maintenance:
 
     async def clean(self) -> int:
         """Delete what is past its retention; returns how many tasks."""
-        return await self._broker.clean(self._queues)
+        return sum([await self._broker.clean(queues) for queues in self._parts()])
 
     async def reclaim_groups(self) -> int:
         """Put tasks back into their group whose aggregation was abandoned; returns how many."""
-        count = await self._groups.reclaim(self._queues)
+        count = sum([await self._groups.reclaim(queues) for queues in self._parts()])
         if count:
             _LOG.warning("put tasks of abandoned aggregations back into their groups", tasks=count)
         return count

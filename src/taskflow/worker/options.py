@@ -13,11 +13,12 @@ from taskflow.broker.groups import LARGEST_SET, GroupPolicy
 from taskflow.broker.progress import STREAM_ENTRIES, STREAM_SECONDS
 from taskflow.broker.queue import LEASE_SECONDS
 from taskflow.errors import ConfigError
-from taskflow.task import DEFAULT_QUEUE, check_queue
+from taskflow.task import DEFAULT_QUEUE
 from taskflow.wire.message import whole_seconds
 from taskflow.worker.executor import CLEANUP
 from taskflow.worker.heartbeater import BEAT
 from taskflow.worker.maintenance import GRACE, RECOVER
+from taskflow.worker.queue_set import check_queues
 
 if TYPE_CHECKING:
     from taskflow.config import Settings
@@ -30,7 +31,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     """How a worker works.
 
     Attributes:
-        queues: Weight of each queue: how many free slots it gets beside the others while all are full.
+        queues: Weight of each queue: how many free slots it gets beside the others while all are full. A name with a `*` in it
+            is a pattern: it means all queues whose names match, as they come and go; `*` stands for any text.
         strict: Take from the heaviest queue first, always.
         concurrency: How many tasks run at once. Default 100.
         threads: How many `def` handlers run at once; 0 (default): as many as `concurrency`, at most 32.
@@ -84,12 +86,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     group_max_size: int = 0
 
     def __post_init__(self) -> None:
-        if not self.queues:
-            raise ConfigError("queues: name at least one queue, e.g. {'default': 1}")
-        for queue, weight in self.queues.items():
-            check_queue(queue)
-            if weight < 1:
-                raise ConfigError(f"queues: the weight of {queue!r} must be at least 1, not {weight}")
+        check_queues(self.queues)
         if self.concurrency < 1:
             raise ConfigError(f"concurrency: must be at least 1, not {self.concurrency}")
         if self.max_tasks < 0 or self.max_memory < 0:

@@ -25,12 +25,13 @@ from taskflow.broker.subscriptions import Subscriptions
 from taskflow.errors import SkipRetry
 from taskflow.signals import stop_on_signals
 from taskflow.task import ServerInfo
-from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL
+from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL, QUEUE_NEWS
 from taskflow.worker import loops, resources
 from taskflow.worker.aggregator import Aggregator
 from taskflow.worker.canceller import Canceller
 from taskflow.worker.completer import Completer
 from taskflow.worker.dead_letters import DeadLetters
+from taskflow.worker.discovery import Discovery
 from taskflow.worker.executor import Executor, Run
 from taskflow.worker.fetcher import Fetcher
 from taskflow.worker.health import HealthServer
@@ -43,6 +44,7 @@ from taskflow.worker.options import WorkerOptions
 from taskflow.worker.outcome import Stop
 from taskflow.worker.processes import ChildPublisher
 from taskflow.worker.quarantine import Quarantine
+from taskflow.worker.queue_set import QueueSet
 from taskflow.worker.registry import Registry
 from taskflow.worker.reports import Reports
 
@@ -79,6 +81,8 @@ class Worker:
         """How many handlers were still at work when it had stopped: nothing could stop them but the end of the process."""
         self.on_settled: Callable[[Delivery, Outcome], None] | None = None
         """Called for each task that Redis has taken the outcome of; set it before `run`."""
+        self.queues = QueueSet(self.options.queues)
+        """The queues it serves now, to their weights; `queues.serve(…)` and `queues.leave(…)` change them at any time."""
         self._started_at = datetime.now(UTC)
         self._status = "new"
         self._told_to_stop = False
@@ -137,7 +141,7 @@ class Worker:
             _LOG.info(
                 "worker started",
                 server_id=self.id,
-                queues=dict(self.options.queues),
+                queues=dict(self.queues),
                 concurrency=self.options.concurrency,
             )
             await self._wait_for_word(background)
@@ -188,7 +192,7 @@ class Worker:
         )
         self._fetcher = Fetcher(
             self._broker,
-            options.queues,
+            self.queues,
             self._executor,
             self._completer,
             self._leases,
@@ -198,9 +202,10 @@ class Worker:
             strict=options.strict,
         )
         self._quarantine = Quarantine(self._broker, self._fetcher, self._executor, self._completer, self._leases)
+        self._discovery = Discovery(self._broker, self.queues, changed=self._fetcher.follow)
         self._maintenance = Maintenance(
             self._broker,
-            list(options.queues),
+            self.queues,
             worker=name,
             settled=settled,
             server_id=self.id,
@@ -211,7 +216,7 @@ class Worker:
         self._aggregator = Aggregator(
             Groups(self._broker),
             self.registry.aggregates,
-            list(options.queues),
+            self.queues,
             options.group_policy,
             clock=self._broker.clock,
         )
@@ -225,6 +230,7 @@ class Worker:
             beat=options.heartbeat.total_seconds(),
         )
         await self._listen(stack)
+        await self._discovery.look()
         await self._publish_types()
         self._heartbeater.start()
         stack.push_async_callback(asyncio.to_thread, self._heartbeater.stop)
@@ -255,6 +261,7 @@ class Worker:
         subscriptions = Subscriptions(self.redis_url)
         stack.push_async_callback(subscriptions.close)
         self._cancellations = await stack.enter_async_context(subscriptions.listen(CANCEL_CHANNEL))
+        self._queue_news = await stack.enter_async_context(subscriptions.listen(QUEUE_NEWS))
         self._due_news = await stack.enter_async_context(subscriptions.listen(DUE_CHANNEL))
 
     def _parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
@@ -264,6 +271,7 @@ class Worker:
         return [
             ("canceller", Canceller(self._broker, self._executor).run(self._cancellations)),
             ("quarantine", self._quarantine.run()),
+            ("discovery", self._discovery.keep_looking(self._queue_news)),
             ("forwarder", self._maintenance.keep_forwarding()),
             ("due news", self._maintenance.keep_listening(self._due_news)),
             ("catalog", loops.every(_CATALOG_EVERY, self._publish_types, name="catalog")),
@@ -373,7 +381,7 @@ class Worker:
             host=self.host,
             pid=os.getpid(),
             concurrency=self.options.concurrency,
-            queues=self.options.queues,
+            queues=dict(self.queues),
             strict_priority=self.options.strict,
             status=self._status,
             started_at=self._started_at,
