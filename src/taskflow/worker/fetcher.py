@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from taskflow.broker.connection import BLOCK_SECONDS
-from taskflow.broker.delivery import Delivery
+from taskflow.broker.delivery import Delivery, Requeue
 from taskflow.broker.queue import Broker
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.worker import loops
@@ -206,12 +206,20 @@ class Fetcher:
         for queue, wanted in wants.items():
             watch = self._watches.get(queue)
             if watch is None:
-                continue  # the queue is served no longer
-            if queue in paused:
+                deliveries = self._without(queue, deliveries)
+            elif queue in paused:
                 watch.blocked()
             else:
                 watch.took(counts[queue], wanted)
         self._start(deliveries)
+
+    def _without(self, queue: str, deliveries: list[Delivery]) -> list[Delivery]:
+        """Give back what came of a queue that is served no longer; return the rest."""
+        for delivery in deliveries:
+            if delivery.queue == queue:
+                self._leases.add(delivery)
+                self._completer.add(delivery, Requeue())
+        return [delivery for delivery in deliveries if delivery.queue != queue]
 
     def _start(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
@@ -290,7 +298,8 @@ class Fetcher:
             watch.blocked()
         elif got.deliveries:
             watch.pause = 0.0
-            self._start(got.deliveries)
+            gone = self._watches.get(watch.queue) is not watch
+            self._start(self._without(watch.queue, got.deliveries) if gone else got.deliveries)
         elif got.pushed:
             watch.missed()
         return bool(got.deliveries)

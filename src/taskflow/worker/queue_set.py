@@ -92,7 +92,10 @@ class QueueSet(Mapping[str, int]):
         self._work_out()
 
     def leave(self, queue: str) -> None:
-        """Serve a queue no longer, whether it was named or is meant by a pattern, or a pattern. What runs of it goes on."""
+        """Serve a queue no longer, whether it was named or is meant by a pattern, or a pattern.
+
+        What runs of it goes on; what is just being taken goes back to it.
+        """
         self._asked.pop(queue, None)
         if not is_pattern(queue):
             self._left.add(queue)

@@ -32,6 +32,7 @@ from taskflow.worker.canceller import Canceller
 from taskflow.worker.completer import Completer
 from taskflow.worker.dead_letters import DeadLetters
 from taskflow.worker.discovery import Discovery
+from taskflow.worker.drain import Drain
 from taskflow.worker.executor import Executor, Run
 from taskflow.worker.fetcher import Fetcher
 from taskflow.worker.health import HealthServer
@@ -52,11 +53,6 @@ _LOG = structlog.get_logger("taskflow.worker")
 _CATALOG_EVERY = 60.0
 _READY_WITHIN = 3 * BEAT
 """A worker counts as ready while its last heartbeat is no older (s)."""
-_SETTLE_AT_STOP = 5.0
-"""How long (s) a stopping worker goes on trying to settle what has ended."""
-_GIVE_BACK_AT_STOP = 2.0
-"""How long (s) it then tries to put back the tasks of handlers that do not let themselves be stopped."""
-_STOP_CHECK = 0.01
 
 
 class Worker:
@@ -145,7 +141,8 @@ class Worker:
                 concurrency=self.options.concurrency,
             )
             await self._wait_for_word(background)
-            await self._drain()
+            self._status = "stopped"
+            await self._drain.run(self.options.shutdown_timeout.total_seconds(), self._hurry)
         finally:
             await loops.cancel_all([*background, self._fetching])
             await self._dead_letters.close()
@@ -219,6 +216,14 @@ class Worker:
             self.queues,
             options.group_policy,
             clock=self._broker.clock,
+        )
+        self._drain = Drain(
+            self._fetcher,
+            self._executor,
+            self._completer,
+            self._aggregator,
+            self._quarantine,
+            tellers=(self._last_words, self._dead_letters),
         )
         self._heartbeater = Heartbeater(
             self.redis_url,
@@ -326,8 +331,6 @@ class Worker:
     def _watch_memory(self) -> Coroutine[Any, Any, None]:
         return loops.every(self.options.heartbeat.total_seconds(), self._lifetime.check_memory, name="memory")
 
-    # -- stop ---------------------------------------------------------------------------------------------------------
-
     async def _wait_for_word(self, background: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the word to stop; a part that ends before has failed, and its error is raised."""
         word = asyncio.create_task(self._word_to_stop.wait())
@@ -337,40 +340,6 @@ class Worker:
                 task.result()
         finally:
             word.cancel()
-
-    async def _drain(self) -> None:
-        self._status = "stopped"
-        self._fetcher.stop()
-        self._quarantine.put_back()
-        self._aggregator.stop()
-        _LOG.info("stopping: no more tasks are taken", running=len(self._executor.running))
-        await loops.wait_at_most(self.options.shutdown_timeout.total_seconds(), self._finish_all(), self._hurry.wait())
-        await loops.wait_at_most(_SETTLE_AT_STOP, self._settle_all())
-        if self._executor.running:
-            for run in self._executor.running:
-                self._executor.give_up(run)
-            await loops.wait_at_most(_GIVE_BACK_AT_STOP, self._settle_all())
-
-    async def _finish_all(self) -> None:
-        """Wait until nothing runs, and no round trip is under way that may bring more."""
-        while self._fetcher.fetching:  # noqa: ASYNC110 - a round trip or two, once in a worker's life
-            await asyncio.sleep(_STOP_CHECK)
-        await self._executor.drain()
-        await self._aggregator.drain()
-
-    async def _settle_all(self) -> None:
-        """Put back what still runs or is yet delivered, and wait until Redis has taken every outcome, and all is told."""
-        self._quarantine.put_back()
-        while self._fetcher.fetching or self._executor.running or self._completer.owed or self._untold:
-            for run in self._executor.running:
-                self._executor.stop(run, Stop.SHUTDOWN)
-            self._fetcher.news()
-            await asyncio.sleep(_STOP_CHECK)
-
-    @property
-    def _untold(self) -> bool:
-        """Whether something is yet to be said of tasks that have ended."""
-        return self._last_words.busy or self._dead_letters.busy
 
     # -- about itself -------------------------------------------------------------------------------------------------
 
