@@ -35,22 +35,23 @@ _FALLBACK_CHECK = 1.0
 """How often (s) a waiting result is looked up without being called: a Go worker announces no end."""
 
 
-def _answer(task: Task, info: TaskInfo, placed: Placed, *, repeated: bool, now: float) -> TaskInfo | TaskConflict:
+def _answer(task: Task, info: TaskInfo, placed: Placed, *, repeated: bool, clock: Clock) -> TaskInfo | TaskConflict:
     if placed.stored and not _another_stored_it(task, placed, repeated=repeated):
-        return info if placed.holder in {None, info.id} else structs.replace(info, replaced=placed.holder)
+        anew = placed.holder is None or placed.holder == info.id
+        return info if anew else structs.replace(info, replaced=placed.holder)
     if placed.holder is not None:
-        return _answer_despite_lock(info, placed, placed.holder, repeated=repeated, now=now)
+        return _answer_despite_lock(info, placed, placed.holder, repeated=repeated, clock=clock)
     if repeated and task.options.task_id is None:
         return info  # the first try stored it under this random id; it has moved on since
     return TaskIdTaken(info.id, info.queue)
 
 
 def _answer_despite_lock(
-    info: TaskInfo, placed: Placed, holder: str, *, repeated: bool, now: float
+    info: TaskInfo, placed: Placed, holder: str, *, repeated: bool, clock: Clock
 ) -> TaskInfo | TaskConflict:
     own = repeated and holder == info.id  # the first try stored it
     if placed.found is not None and is_task(placed.found):
-        return structs.replace(task_info(info.queue, holder, placed.found, now=now), existing=not own)
+        return structs.replace(task_info(info.queue, holder, placed.found, now=clock.now()), existing=not own)
     return info if own else DuplicateTask(info.id, info.queue, holder, state=placed.state)
 
 
@@ -167,7 +168,7 @@ class Client:
         described = as_task(task, payload, options)
         placement, info = place(described, now=self.broker.clock.now())
         placed, repeated = await self._coalescer.place(placement)
-        answer = _answer(described, info, placed, repeated=repeated, now=self.broker.clock.now())
+        answer = _answer(described, info, placed, repeated=repeated, clock=self.broker.clock)
         if isinstance(answer, TaskConflict):
             raise answer
         return answer
@@ -183,7 +184,7 @@ class Client:
         placed, repeated = await self._coalescer.place(placement)
         if placed.stored:
             return not placed.repeat or (repeated and not placed.marked)
-        answer = _answer(task, info, placed, repeated=repeated, now=self.broker.clock.now())
+        answer = _answer(task, info, placed, repeated=repeated, clock=self.broker.clock)
         if isinstance(answer, TaskConflict):
             raise answer
         if answer.existing:
@@ -220,7 +221,7 @@ class Client:
             described = [place(task, now=now) for task in batch]
             placed, repeated = await self._coalescer.send([placement for placement, _ in described])
             answers += [
-                _answer(task, info, outcome, repeated=repeated, now=now)
+                _answer(task, info, outcome, repeated=repeated, clock=self.broker.clock)
                 for task, (_, info), outcome in zip(batch, described, placed, strict=True)
             ]
         return answers
@@ -320,7 +321,7 @@ class SyncClient:
             described = [place(task, now=now) for task in batch]
             placed, repeated = self._send([placement for placement, _ in described])
             answers += [
-                _answer(task, info, outcome, repeated=repeated, now=now)
+                _answer(task, info, outcome, repeated=repeated, clock=self._clock)
                 for task, (_, info), outcome in zip(batch, described, placed, strict=True)
             ]
         return answers

@@ -49,8 +49,8 @@ def test_each_script_begins_with_its_contract(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_each_script_includes_the_parts_it_calls_and_no_others(name: str) -> None:
     text = (LUA / f"{name}.lua").read_text()
-    listed = re.search(r"^--   include (.*)$", text, re.MULTILINE)
-    included = listed[1].split(", ") if listed else []
+    lines = re.findall(r"^ *-- +include (.*)$", text, re.MULTILINE)  # in the header, and within the code
+    included = [part for line in lines for part in line.split(", ")]
 
     called = _called(text)
     for part in reversed(included):  # a part calls only those before it

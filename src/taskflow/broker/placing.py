@@ -33,6 +33,7 @@ class _Ids:
 
 
 _IDS = _Ids()
+_NO_LOCK = "", "", ""
 
 
 def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInfo]:
@@ -45,13 +46,14 @@ def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInf
     """
     options = task.options
     payload = encode_payload(task.payload)
-    keys = queue_keys(options.queue)
     task_id = options.task_id or _IDS.new()
     timeout = whole_seconds(options.timeout) if options.timeout else 0
     if not timeout and options.deadline is None:
         timeout = int(DEFAULT_TIMEOUT.total_seconds())
-    unique = Unique(options.unique) if isinstance(options.unique, timedelta) else options.unique
-    lock = lock_key(keys, task.type, None if task.payload is None else payload, unique) if unique else ""
+    due = _due(options, now)
+    lock, lock_in_message, terms = _NO_LOCK
+    if options.unique is not None:
+        lock, lock_in_message, terms = _lock(task, options.unique, payload, due, now)
     message = TaskMessage(
         type=task.type,
         payload=payload,
@@ -60,12 +62,11 @@ def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInf
         retry=options.max_retries,
         timeout=timeout,
         deadline=int(options.deadline.timestamp()) if options.deadline else 0,
-        unique_key="" if unique and unique.until == "expired" else lock,
+        unique_key=lock_in_message,
         retention=whole_seconds(options.retention) if options.retention else 0,
         group_key=options.group or "",
         headers=options.headers or None,
     )
-    due = _due(options, now)
     placement = Placement(
         options.queue,
         task_id,
@@ -73,7 +74,7 @@ def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInf
         due,
         options.group or "",
         lock,
-        _lock_terms(unique, due, now) if unique else "",
+        terms,
         once,
     )
     info = TaskInfo(
@@ -103,6 +104,12 @@ def _due(options: TaskOptions, now: float) -> float | None:
     return round(due, 6) if due > now else None
 
 
-def _lock_terms(unique: Unique, due: float | None, now: float) -> str:
+def _lock(
+    task: Task, choices: timedelta | Unique, payload: bytes, due: float | None, now: float
+) -> tuple[str, str, str]:
+    """Return the key of a task's unique lock, what its message says of it, and the lock's terms."""
+    unique = choices if isinstance(choices, Unique) else Unique(choices)
+    key = lock_key(queue_keys(task.options.queue), task.type, None if task.payload is None else payload, unique)
     until_due = timedelta(seconds=due - now) if due else timedelta(0)
-    return lock_terms(whole_seconds(until_due + unique.ttl), unique.until, unique.on_conflict)
+    terms = lock_terms(whole_seconds(until_due + unique.ttl), unique.until, unique.on_conflict)
+    return key, "" if unique.until == "expired" else key, terms

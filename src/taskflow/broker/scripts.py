@@ -1,7 +1,8 @@
 """The Lua scripts: read once, run by their digest in pipelines; a server that does not know one is taught it.
 
 A script's header is its contract. Two of its lines are read by this module: `include` names parts that stand before
-the script, `flags` become its first line where the server understands them.
+the script, `flags` become its first line where the server understands them. A line `include` within the code puts parts
+there: what few calls need costs the others nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from taskflow.errors import BrokerUnavailable, TaskFlowError
 
 _FOLDER = Path(__file__).parent / "lua"
 _HEADER = re.compile(r"^--   (include|flags) ([\w, -]+)", re.MULTILINE)
+_INCLUDE = re.compile(r"^ +-- include ([\w, ]+)$", re.MULTILINE)
 _UNAVAILABLE = (
     "OOM ",
     "READONLY",
@@ -60,14 +62,19 @@ class Script:
     def __init__(self, name: str) -> None:
         source = (_FOLDER / f"{name}.lua").read_text()
         header = dict(_HEADER.findall(source))
-        parts = [part.strip() for part in header.get("include", "").split(",") if part]
-        body = "\n".join([*((_FOLDER / "parts" / f"{part}.lua").read_text() for part in parts), source])
+        body = _parts(header.get("include", "")) + _INCLUDE.sub(lambda line: _parts(line[1]), source)
         self.name = name
         self.roams = "key prefix" in source
         self.text = body
         self.flagged_text = f"#!lua flags={header['flags']}\n{body}" if "flags" in header else body
         self.digest = _digest(self.text)
         self.flagged_digest = _digest(self.flagged_text)
+
+
+def _parts(names: str) -> str:
+    """Return the texts of parts, whose names have commas between."""
+    files = [_FOLDER / "parts" / f"{name.strip()}.lua" for name in names.split(",") if name]
+    return "".join(f"{file.read_text()}\n" for file in files)
 
 
 def _digest(text: str) -> str:

@@ -1,7 +1,6 @@
 -- dequeue.lua: lease pending tasks to a worker, the oldest first; ids without a hash (of the right kind) are dropped.
 --   A unique lock that lasts until its task is started ends here. A task that some workers died with is a suspect: it is
 --   leased, but not begun (it has no `started_at`) before begin.lua says so, and until then no further death counts.
---   include unlock
 --   flags allow-oom: with memory full, queues must still drain
 --   KEYS  1 pending   2 active   3 lease   4 paused
 --   ARGV  1 task key prefix   2 lease expiry (Unix s)   3 how many   4 owner   5 now (Unix ns; '' = by the server's clock)
@@ -37,6 +36,7 @@ for _, id in ipairs(ids) do
     end
     redis.call('HDEL', key, 'pending_since', 'cancelled')
     if fields[3] then
+      -- include unlock
       unlock(redis.call('HGET', key, 'unique_key'), id)
       redis.call('HDEL', key, 'unique_key', 'lock_until')
     end

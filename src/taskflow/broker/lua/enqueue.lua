@@ -1,5 +1,4 @@
 -- enqueue.lua: store new tasks, each pending, scheduled (a due time wins over a group) or in its group.
---   include detach, displace, hold, known
 --   KEYS  1 pending   2 scheduled   3 groups   4 due   5 note of a removal
 --   ARGV  1 key prefix of the queue   2 channel prefix for ends   3 now (Unix ns)   4 now (Unix s)
 --         5 channel for a nearer due time   6 queue   7 TTL of marks (s)
@@ -20,6 +19,7 @@ local nearest = false
 
 -- What becomes of a task whose lock is held: 1 if it is to be stored nevertheless. `old` is the message of its id, if there is one.
 local function clash(id, message, old, lock, holder, terms)
+  -- include detach, displace, known
   local ending, choice = string.match(terms, ':(%a+):(%a+)$')
   if old and (holder ~= id or not choice or choice == 'refuse') then
     return old == message and 2 or 0
@@ -81,6 +81,7 @@ for i = 8, #ARGV, 7 do
       pending[#pending + 1] = id
     end
     if lock ~= '' then
+      -- include hold
       hold(key, id, lock, ARGV[i + 5])
     end
     if mark ~= '' then
