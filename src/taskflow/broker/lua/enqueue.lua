@@ -17,34 +17,6 @@ local queue, tasks = ARGV[1], ARGV[1] .. 't:'
 local stored, pending = {}, {}
 local nearest = false
 
--- What becomes of a task whose lock is held: 1 if it is to be stored nevertheless. `old` is the message of its id, if there is one.
-local function clash(id, message, old, lock, holder, terms)
-  -- include detach, displace, known
-  local ending, choice = string.match(terms, ':(%a+):(%a+)$')
-  if old and (holder ~= id or not choice or choice == 'refuse') then
-    return old == message and 2 or 0
-  elseif type(holder) ~= 'string' then
-    return '' -- a key of another kind counts as held
-  elseif holder == id and not old and ending ~= 'expired' then
-    return 1 -- a task of this id has left it behind
-  elseif choice == 'return' then
-    return { 0, holder, known(queue, KEYS[4], holder) }
-  elseif choice ~= 'replace' then
-    return holder
-  end
-  local state = displace(queue, KEYS[4], lock, holder, ARGV[2])
-  if state then
-    return old == message and 2 or { 0, holder, state }
-  end
-  for i, other in ipairs(pending) do
-    if other == holder then
-      table.remove(pending, i) -- it came with this very call
-      break
-    end
-  end
-  return { 1, holder }
-end
-
 for i = 8, #ARGV, 7 do
   local id, message, due, group, lock, mark = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6]
   local key = tasks .. id
@@ -56,7 +28,9 @@ for i = 8, #ARGV, 7 do
   if marked then
     result = marked == id and 2 or 3
   elseif holder then
-    result = clash(id, message, old, lock, holder, ARGV[i + 5])
+    -- include detach, displace, known, clash
+    local task = { id = id, message = message, old = old, lock = lock, terms = ARGV[i + 5] }
+    result = clash(queue, KEYS[4], ARGV[2], pending, task, holder)
   elseif old then
     result = old == message and 2 or 0
   end
