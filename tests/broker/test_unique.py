@@ -130,6 +130,7 @@ async def test_a_lock_until_the_start_is_freed_when_a_worker_takes_the_task(brok
 
 
 async def test_a_lock_until_the_start_is_freed_when_a_task_is_taken_at_its_push(broker: Broker, store: Store) -> None:
+    assert await take(broker) == []  # so that the server knows the script: a push is not waited for twice
     await enqueue(broker, placement("a", lock=LOCK, until="started"))
 
     pushed = await broker.take_at_push("default", seconds=1, owner="s:1")
