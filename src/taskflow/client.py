@@ -200,7 +200,7 @@ class Client:
         placed, repeated = await self._coalescer.place(placement)
         if placed.repeat and not repeated:
             return structs.replace(info, existing=True)
-        answer = _answer(task, info, placed, repeated=repeated, now=self.broker.clock.now())
+        answer = _answer(task, info, placed, repeated=repeated, clock=self.broker.clock)
         if isinstance(answer, TaskConflict):
             raise answer
         return answer
