@@ -9,7 +9,7 @@ from typing import cast
 
 from litestar import Litestar, Router
 
-from taskflow.api import docs, health, middleware, progress, queues, schedules, servers, tasks, types
+from taskflow.api import bulk, docs, health, middleware, progress, queues, schedules, servers, tasks, types
 from taskflow.api.errors import handle
 from taskflow.api.protocol import ASGIApp
 from taskflow.api.request import ApiRequest, Surroundings
@@ -34,7 +34,15 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
     around = Surroundings(service, settings, metrics, closing, int(settings.server.http.body_limit))
     resources = Router(
         PREFIX,
-        route_handlers=[tasks.ROUTER, progress.ROUTER, queues.ROUTER, types.ROUTER, schedules.ROUTER, servers.ROUTER],
+        route_handlers=[
+            tasks.ROUTER,
+            progress.ROUTER,
+            queues.ROUTER,
+            bulk.ROUTER,
+            types.ROUTER,
+            schedules.ROUTER,
+            servers.ROUTER,
+        ],
     )
     litestar = Litestar(
         route_handlers=[resources, health.ROUTER, docs.ROUTER],

@@ -14,6 +14,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from msgspec import UNSET, structs
 
+from taskflow.api import links
 from taskflow.api.answer import Answer, Tagged, etag, matches
 from taskflow.api.bodies import read_batch, read_body, read_edit, read_span, read_task
 from taskflow.api.errors import PreconditionFailed, body_of
@@ -24,7 +25,7 @@ from taskflow.api.schemas import tasks as schemas
 from taskflow.api.schemas.values import Message
 from taskflow.application.commands import ArchiveTask, CancelTask, CreateTask, DeleteTask, RunTask
 from taskflow.application.idempotency import RequestKey
-from taskflow.application.queries import GetTask, ListTasks
+from taskflow.application.queries import GetTask, ListTasks, ScanTasks
 from taskflow.errors import (
     IdempotencyConflict,
     InvalidOption,
@@ -158,13 +159,38 @@ async def list_tasks(
         str | None, QueryParameter(name="q", description="Only tasks whose id, last error or payload holds this text.")
     ] = None,
     group: Annotated[str | None, QueryParameter(description="The group, for status=aggregating.")] = None,
+    cursor: Annotated[
+        str | None,
+        QueryParameter(
+            description="Instead of `page`: the X-Next-Cursor of the last answer; empty: from the beginning."
+        ),
+    ] = None,
 ) -> Answer[list[schemas.TaskSummary]]:
-    """Return one page of a queue's tasks in a state; the header X-Total-Count says how many there are."""
-    query = ListTasks(
-        queue=queue, state=read_state(status), page=page, size=size, type=task_type, text=text or None, group=group
+    """Return some of a queue's tasks in a state; the header Link leads to the next ones.
+
+    By pages, X-Total-Count says how many there are; with `type` or `q`, of the first 10,000 tasks. With `cursor`, all can be
+    gone through while the queue moves: each answer has looked at up to 10,000, may be short or even empty, and names the next
+    cursor until there are no more.
+    """
+    state = read_state(status)
+    if cursor is None:
+        query = ListTasks(
+            queue=queue, state=state, page=page, size=size, type=task_type, text=text or None, group=group
+        )
+        found = await request.service.list(query)
+        headers = {
+            "X-Total-Count": str(found.total),
+            **links.pages(request.scope["query_string"], page, size, found.total),
+        }
+        return Answer([schemas.summary(info) for info in found.tasks], headers=headers)
+    if page:
+        raise InvalidOption("page", "cannot be used with a cursor")
+    scan = ScanTasks(queue=queue, state=state, cursor=cursor, size=size, type=task_type, text=text or None, group=group)
+    chunk = await request.service.scan.find(scan)
+    return Answer(
+        [schemas.summary(info) for info in chunk.tasks],
+        headers=links.cursor(request.scope["query_string"], chunk.next_cursor),
     )
-    found = await request.service.list(query)
-    return Answer([schemas.summary(info) for info in found.tasks], headers={"X-Total-Count": str(found.total)})
 
 
 def read_state(text: str) -> TaskState:

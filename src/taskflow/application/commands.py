@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, field
 
 from taskflow.application.queries import Selection
 from taskflow.cron import Missed
+from taskflow.task import TaskState
 from taskflow.unique import Unique
 
 
@@ -106,6 +107,28 @@ class SteerSelection(Struct, frozen=True):
 
     action: Action
     selection: Selection
+
+
+class SteerMatching(Struct, frozen=True, kw_only=True):
+    """Do something to the tasks of a queue in a state, as long as there is time.
+
+    Attributes:
+        action: What.
+        queue, state: Where the tasks are.
+        type: Only tasks of this type.
+        text: Only tasks whose id, last error or payload holds this text.
+        group: Only this group, of aggregating tasks. Default: all groups.
+        cursor: Where to go on; '' is the beginning.
+
+    """
+
+    action: Action
+    queue: str
+    state: TaskState
+    type: str | None = None
+    text: str | None = None
+    group: str | None = None
+    cursor: str = ""
 
 
 class RemoveQueue(Struct, frozen=True):

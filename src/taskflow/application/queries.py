@@ -89,3 +89,40 @@ class Selection(Struct, frozen=True, kw_only=True):
     sample: tuple[TaskInfo, ...] = ()
     ids: tuple[str, ...] | None = None
     complete: bool = True
+
+
+class ScanTasks(Struct, frozen=True, kw_only=True):
+    """The next tasks of a queue in a state, from a cursor on: at most 10,000 are looked at.
+
+    Attributes:
+        queue: Default: `queues.default`.
+        state: Default: active.
+        cursor: Where to begin; '' is the beginning.
+        size: How many tasks at most: 1 to 1,000. Default 20.
+        type: Only tasks of this type.
+        text: Only tasks whose id, last error or payload holds this text.
+        group: The group, for aggregating tasks.
+
+    """
+
+    queue: str | None = None
+    state: TaskState = TaskState.ACTIVE
+    cursor: str = ""
+    size: int = 20
+    type: str | None = None
+    text: str | None = None
+    group: str | None = None
+
+
+class TaskChunk(Struct, frozen=True):
+    """Tasks that were found, and the cursor for those behind; None: there are no more."""
+
+    tasks: list[TaskInfo]
+    next_cursor: str | None
+
+
+class Steered(Struct, frozen=True):
+    """To how many tasks something was done, and the cursor with which to go on; None: it was done to all."""
+
+    count: int
+    next_cursor: str | None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from taskflow.application.queries import MAX_PAGE_SIZE, ListTasks, Selection, SelectTasks, TaskPage
+from taskflow.application.commands import SteerMatching
+from taskflow.application.queries import MAX_PAGE_SIZE, ListTasks, ScanTasks, Selection, SelectTasks, TaskPage
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.steering import Progress
 from taskflow.errors import InvalidOption, QueueNotFound
@@ -48,11 +49,11 @@ class TaskSearch:
             raise
 
     async def _filtered_page(self, queue: str, query: ListTasks) -> TaskPage:
-        fits = _filter(query)
+        suits = _filter(query)
         found: list[TaskInfo] = []
         looked_at = 0
         async for tasks in self._pages(queue, query.state, query.group):
-            found += filter(fits, tasks)
+            found += filter(suits, tasks)
             looked_at += MAX_PAGE_SIZE
             if looked_at >= SCAN_LIMIT:
                 break
@@ -91,7 +92,7 @@ class TaskSearch:
     async def _scan(
         self, queue: str, query: SelectTasks, sizes: dict[str | None, int], progress: Progress | None
     ) -> Selection:
-        fits = _filter(query)
+        suits = _filter(query)
         ids: list[str] = []
         sample: list[TaskInfo] = []
         total = sum(sizes.values())
@@ -99,7 +100,7 @@ class TaskSearch:
         looked_at = 0
         for group in sizes:
             async for tasks in self._pages(queue, query.state, group):
-                found = [task for task in tasks[: most - looked_at] if fits(task)]
+                found = [task for task in tasks[: most - looked_at] if suits(task)]
                 ids += (task.id for task in found)
                 sample += found[: _SAMPLE - len(sample)]
                 looked_at += len(tasks)
@@ -130,11 +131,12 @@ def _check_page(query: ListTasks) -> None:
 
 
 def _filter(query: ListTasks | SelectTasks) -> Callable[[TaskInfo], bool]:
+    return lambda task: fits(query, task)
+
+
+def fits(query: ListTasks | SelectTasks | ScanTasks | SteerMatching, task: TaskInfo) -> bool:
+    """Whether a task is of the type, and holds the text, that were asked for."""
+    if query.type is not None and task.type != query.type:
+        return False
     wanted = query.text or ""
-
-    def fits(task: TaskInfo) -> bool:
-        if query.type is not None and task.type != query.type:
-            return False
-        return wanted in task.id or wanted in (task.last_error or "") or wanted.encode() in task.payload
-
-    return fits
+    return wanted in task.id or wanted in (task.last_error or "") or wanted.encode() in task.payload

@@ -24,13 +24,21 @@ from taskflow.application.commands import (
 from taskflow.application.idempotency import Idempotency, RequestKey
 from taskflow.application.known_types import KnownType, KnownTypes, decode_payload
 from taskflow.application.progress import TaskProgress
-from taskflow.application.queries import GetTask, ListTasks, Selection, SelectTasks, TaskPage
+from taskflow.application.queries import (
+    GetTask,
+    ListTasks,
+    Selection,
+    SelectTasks,
+    TaskPage,
+)
+from taskflow.application.scanning import TaskScan
 from taskflow.application.schedules import ScheduleService
 from taskflow.application.search import TaskSearch
 from taskflow.application.steering import TaskSteering
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.progress import ProgressStream
+from taskflow.broker.scan import Scan
 from taskflow.broker.steering import Progress
 from taskflow.broker.subscriptions import Subscriptions
 from taskflow.client import Client
@@ -85,6 +93,7 @@ class TaskService:
         self._idempotency = Idempotency(client, self._inspector)
         self._search = TaskSearch(self._inspector, default_queue=settings.queues.default)
         self._steering = TaskSteering(self._inspector)
+        self.scan = TaskScan(self._inspector, Scan(broker), self._steering, default_queue=settings.queues.default)
         self._catalog = TaskCatalog(broker)
         self._known_types = KnownTypes(self._catalog, allowed=settings.api.allow_types)
         self._subscriptions = Subscriptions(broker.url)

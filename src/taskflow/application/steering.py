@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from taskflow.application.commands import SteerSelection, SteerTasks
+from collections.abc import Sequence
+
+from taskflow.application.commands import Action, SteerSelection, SteerTasks
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.steering import Progress
 from taskflow.errors import TaskFlowError, TaskNotFound
@@ -45,6 +47,12 @@ class TaskSteering:
             else:
                 answers += await self._many[command.action]([task_id], queue)
         return answers
+
+    async def many(
+        self, action: Action, ids: Sequence[str], queue: str, state: TaskState
+    ) -> list[TaskState | TaskFlowError]:
+        """Do something to tasks of a queue that are in a state. Raises `InvalidTaskState` if that cannot be done there."""
+        return await self._many[action](ids, queue, state=state)
 
     async def selection(self, command: SteerSelection, progress: Progress | None) -> int:
         """Do something to the tasks that were selected; return to how many."""

@@ -89,6 +89,17 @@ class BatchCreated(Struct, frozen=True):
     results: list[BatchResult]
 
 
+class SteeredBody(Struct, frozen=True):
+    """To how many tasks something was done.
+
+    Not `complete`: the time was up before all were. Go on with the same request and `cursor=` the `next_cursor`.
+    """
+
+    count: int
+    complete: bool
+    next_cursor: str | None
+
+
 class TaskSummary(Struct, frozen=True, kw_only=True):
     """A task in a list."""
 
