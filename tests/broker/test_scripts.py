@@ -29,7 +29,17 @@ def test_scripts_that_put_keys_together_are_known() -> None:
     """On a cluster they are refused while their queue moves; the others, which keep leases and records, are not."""
     steady = {name for name in ALL if not Script(name).roams}
 
-    assert steady == {"announce", "begin", "edit", "extend", "list_schedules", "publish_types", "result", "serve"}
+    assert steady == {
+        "announce",
+        "begin",
+        "edit",
+        "extend",
+        "list_schedules",
+        "publish_types",
+        "result",
+        "scan",
+        "serve",
+    }
 
 
 # -- the files --------------------------------------------------------------------------------------------------------
