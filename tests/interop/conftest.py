@@ -15,9 +15,11 @@ from interop.asynqmon import Asynqmon, serving
 from interop.features import MARK, Direction
 from interop.go_peer import Console, GoPeer
 from interop.go_programs import BUILD_SECONDS, GoPrograms
+from interop.go_side import GoSide
+from interop.python_side import PythonSide
 from interop.runners import GoWorkers, PythonWorkers, Workers
 from interop.scene import Scene, a_system_at_work
-from interop.sides import GoSide, PythonSide, Side
+from interop.sides import Side
 from interop.stage import Stage
 from support.invariants import violations
 from support.store import Store

@@ -17,11 +17,13 @@ import pytest
 import redis.asyncio
 
 from interop.go_peer import GoPeer
+from interop.go_side import GoSide
+from interop.python_side import PythonSide
 from interop.runners import handlers
 from interop.sequences.lane import Broken, Fleet, Lane
 from interop.sequences.shrinking import shortest
 from interop.sequences.steps import HAND, WORKER, Sequence, sequence
-from interop.sides import GoSide, PythonSide, Side
+from interop.sides import Side
 from taskflow import Broker, Client, Inspector, ScheduleStore, Worker, WorkerOptions
 
 pytestmark = pytest.mark.go

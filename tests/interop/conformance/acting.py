@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from interop.features import case
 from interop.go_peer import base64_text
 from interop.sides import Side, refusal
-from interop.stage import Stage
+from interop.stage import Stage, said
 
 AREA = "Act on a task"
 HOUR = 3600
@@ -24,7 +24,7 @@ ACTS: dict[str, Act] = {
 
 
 def run(state: str) -> None:
-    @case(AREA, f"run a task that is {state}")
+    @case(AREA, f"run a task that is {said(state)}")
     async def run_now(at: Stage) -> None:
         before = await at.made(state)
         await at.actor.run("a")
@@ -38,7 +38,7 @@ def run(state: str) -> None:
 
 
 def archive(state: str) -> None:
-    @case(AREA, f"archive a task that is {state}")
+    @case(AREA, f"archive a task that is {said(state)}")
     async def give_up(at: Stage) -> None:
         before = await at.made(state)
         await at.actor.archive("a")
@@ -48,7 +48,7 @@ def archive(state: str) -> None:
 
 
 def delete(state: str) -> None:
-    @case(AREA, f"delete a task that is {state}")
+    @case(AREA, f"delete a task that is {said(state)}")
     async def remove(at: Stage) -> None:
         await at.made(state)
         await at.actor.delete("a")
@@ -99,7 +99,7 @@ async def refused(at: Stage, act: str, state: str, *words: str) -> None:
 
 
 def refuse(act: str, state: str, *words: str, note: str = "") -> None:
-    @case(AREA, f"{act} is refused for a task that is {state}", note=note)
+    @case(AREA, f"{act} is refused for a task that is {said(state)}", note=note)
     async def refused_for(at: Stage) -> None:
         await refused(at, act, state, *words)
 

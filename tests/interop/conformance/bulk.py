@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from interop.features import case
 from interop.sides import refusal
-from interop.stage import Stage
+from interop.stage import Stage, said
 
 AREA = "Act on many tasks"
 HOUR = 3600
@@ -20,7 +20,7 @@ async def with_others(at: Stage, state: str) -> str:
 
 
 def run_all(state: str) -> None:
-    @case(AREA, f"run all that are {state}")
+    @case(AREA, f"run all that are {said(state)}")
     async def run_them(at: Stage) -> None:
         await with_others(at, state)
         assert await at.actor.run_all(state, group="g" if state == "aggregating" else "") == len(IDS)
@@ -32,7 +32,7 @@ def run_all(state: str) -> None:
 
 
 def archive_all(state: str) -> None:
-    @case(AREA, f"archive all that are {state}")
+    @case(AREA, f"archive all that are {said(state)}")
     async def archive_them(at: Stage) -> None:
         other = await with_others(at, state)
         assert await at.actor.archive_all(state, group="g" if state == "aggregating" else "") == len(IDS)
@@ -41,7 +41,7 @@ def archive_all(state: str) -> None:
 
 
 def delete_all(state: str) -> None:
-    @case(AREA, f"delete all that are {state}")
+    @case(AREA, f"delete all that are {said(state)}")
     async def delete_them(at: Stage) -> None:
         other = await with_others(at, state)
         assert await at.actor.delete_all(state, group="g" if state == "aggregating" else "") == len(IDS)

@@ -9,7 +9,7 @@ from interop.agreement import NEWEST_FIRST
 from interop.features import ACROSS, case
 from interop.go_peer import TIMEOUT, Reply, base64_text
 from interop.sides import refusal
-from interop.stage import FOREVER, Stage
+from interop.stage import FOREVER, Stage, said
 from support.waiting import wait_until
 from taskflow.wire.keys import day_name
 
@@ -34,7 +34,7 @@ async def every_state(at: Stage) -> None:
 def paging(state: str) -> None:
     note = "asynq lists ended tasks oldest first, TaskFlow newest first" if state in NEWEST_FIRST else ""
 
-    @case(AREA, f"pages of the tasks that are {state}", note=note)
+    @case(AREA, f"pages of the tasks that are {said(state)}", note=note)
     async def pages(at: Stage) -> None:
         await at.made(state, *IDS)
         group = "g" if state == "aggregating" else ""

@@ -6,7 +6,7 @@ from typing import Any
 
 from interop.features import case
 from interop.sides import refusal
-from interop.stage import Stage
+from interop.stage import Stage, said
 
 AREA = "Queues"
 
@@ -65,7 +65,7 @@ async def remove(at: Stage) -> None:
 
 
 def not_removed(state: str, note: str = "") -> None:
-    @case(AREA, f"a queue with a task that is {state} is not removed", note=note)
+    @case(AREA, f"a queue with a task that is {said(state)} is not removed", note=note)
     async def kept(at: Stage) -> None:
         await at.made(state)
         if at.actor.name == "go" and state in UNSEEN:

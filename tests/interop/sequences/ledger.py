@@ -28,14 +28,14 @@ class Ledger:
         gone: How many have left for good: succeeded without retention, revoked, deleted, made into one.
         processed: How many attempts have ended, as the counters count.
         stopped: Ids that somebody wanted to be stopped.
-        perhaps_stopped: How often a handler in Go succeeded although it was to be stopped. asynq listens to both at once, so if
-            both come at the same moment, it may take such a task for a stopped one.
+        perhaps_stopped: How often a handler in Go ended a task for good although it was to be stopped. asynq listens to both at
+            once, so if both come at the same moment, it may take such a task for a stopped one.
         ended_before: Ids of tasks that were archived or completed in this life, and so have lost their lock.
         archived_by_go: Ids whose lock asynq kept when it archived them.
         grouped_by_go: Ids of unique tasks that asynq's client put into a group: their hash does not know their lock.
         taken_by_refused: Locks, with the id, that asynq's client set before it found that the id exists.
-        deleted_by_go: Whether asynq deleted all pending tasks, or a group: it leaves their locks.
-        archived_all: Whether all tasks of a state were archived, whoever they were; and whether by asynq.
+        deleted_by_go: How many tasks asynq deleted with all that were pending, or with their group: it leaves their locks.
+        archived_all: The sides that have archived all tasks of a state, whoever they were.
 
     """
 
@@ -49,7 +49,7 @@ class Ledger:
     archived_by_go: set[str] = field(default_factory=set)
     grouped_by_go: set[str] = field(default_factory=set)
     taken_by_refused: set[tuple[str, str]] = field(default_factory=set)
-    deleted_by_go: bool = False
+    deleted_by_go: int = 0
     archived_all: set[str] = field(default_factory=set)
 
     # -- entries ------------------------------------------------------------------------------------------------------
@@ -64,7 +64,8 @@ class Ledger:
             self.gone += 1
         elif step.op == "delete_all":
             self.gone += value
-            self.deleted_by_go |= go and value > 0 and arguments["state"] in {"pending", "aggregating"}
+            if go and arguments["state"] in {"pending", "aggregating"}:
+                self.deleted_by_go += value
         elif step.op == "archive" or (step.op == "cancel" and not go):
             self.ended_before.add(arguments["task_id"])
             if go:
@@ -109,7 +110,7 @@ class Ledger:
         """Enter what asynq's server says of the end of an attempt; what follows from it is asynq's rule."""
         task_id, error, kind = event["id"], event["error"], event["type"]
         exhausted = event["retried"] >= event["max_retry"]
-        if error is None and task_id in self.stopped:
+        if task_id in self.stopped and (error is None or kind.startswith("revoke")):
             self.perhaps_stopped += 1
             if exhausted:
                 self.archived_by_go.add(task_id)
@@ -141,29 +142,34 @@ class Ledger:
 
     def strange_locks(self, image: Image) -> list[str]:
         """Return the locks that no live task owns, but for those that asynq leaves behind."""
-        return [text for key, text in strange_locks(image).items() if not self._left_by_go(image, key)]
+        wrong = {key: text for key, text in strange_locks(image).items() if not self._left_by_go(image, key)}
+        of_the_deleted = [key for key in wrong if not self._owned(image, key)]
+        if len(of_the_deleted) <= self.deleted_by_go:
+            wrong = {key: text for key, text in wrong.items() if key not in of_the_deleted}
+        return list(wrong.values())
 
     def _left_by_go(self, image: Image, key: str) -> bool:
+        """Whether asynq has left the lock to a task that is still known, or lives again."""
         holder, _ = image.locks[key]
         if holder in self.grouped_by_go or (key, holder) in self.taken_by_refused:
             return True
-        if holder in image.hashes and image.message(holder).unique_key == key:
-            kept = holder in self.archived_by_go or "go" in self.archived_all
-            return kept and image.state(holder) == "archived"
-        return self.deleted_by_go  # the holder is gone, or lives again with another lock
+        kept = holder in self.archived_by_go or "go" in self.archived_all
+        return kept and image.state(holder) == "archived" and self._owned(image, key)
+
+    @staticmethod
+    def _owned(image: Image, key: str) -> bool:
+        """Whether the holder of a lock is there and knows it; else it is gone, or lives again with another lock."""
+        holder, _ = image.locks[key]
+        return holder in image.hashes and image.message(holder).unique_key == key
 
     def _lost_locks(self, image: Image) -> list[str]:
         """Return the live tasks whose lock is not theirs any more: its time has not run out in a sequence."""
         if self.archived_all:
             return []
-        return [
-            f"{task_id!r} is {image.state(task_id)} and its lock is held by {image.locks.get(key, ('nobody', 0))[0]!r}"
-            for task_id, key in (
-                (task_id, fields.get("unique_key", b"").decode()) for task_id, fields in image.hashes.items()
-            )
-            if key and task_id not in self.ended_before and not self._holds(image, task_id, key)
-        ]
-
-    @staticmethod
-    def _holds(image: Image, task_id: str, key: str) -> bool:
-        return image.state(task_id) not in _LIVE or (key in image.locks and image.locks[key][0] == task_id)
+        wrong = []
+        for task_id, fields in image.hashes.items():
+            key = fields.get("unique_key", b"").decode()
+            holder, _ = image.locks.get(key, ("nobody", 0))
+            if key and image.state(task_id) in _LIVE and task_id not in self.ended_before and holder != task_id:
+                wrong.append(f"{task_id!r} is {image.state(task_id)} and its lock is held by {holder!r}")
+        return wrong
