@@ -37,6 +37,12 @@ PRINTS = {
         "greeting: @yearly in redis, paused",
         "heartbeat: @every 1s in code",
     ],
+    "shared_resources.py": [
+        "prices loaded\nconnected\n",
+        "order: committed\ntotal: 130\norder: rolled back\nfailed: KeyError: 'moon'",
+        "orders: 2",
+        "disconnected\ngood night",
+    ],
     "sync_client.py": ["enqueued: 2 tasks", "refused: a task with the id", "enqueued: 100 tasks", "103 lines"],
     "test_tasks.py": ["6 passed"],
     "fastapi_app.py": ["accepted: 202", "result: 200 {'words': 6}", "missing: 404"],

@@ -37,6 +37,8 @@ from taskflow import (
 from taskflow.application.service import TaskService
 from taskflow.asgi import serve
 from taskflow.config import load_settings
+from taskflow.wire.keys import ALL_QUEUES
+from taskflow.worker.watches import MOST_WATCHED
 
 pytestmark = [pytest.mark.stock_redis, pytest.mark.slow]
 
@@ -79,6 +81,30 @@ async def test_tasks_of_every_queue_run_and_their_results_are_waited_for(
     results = [await app.client.result(info, timeout=10) for info in stored]
     assert results == [0, 2, 4, 6, 0, 1, 2, 3]
     check_invariants(admin)
+
+
+async def test_queues_by_pattern_are_served_wherever_they_lie(
+    app: TaskFlow, topology: Topology, admin: Any, start: Start
+) -> None:
+    """More than have a connection of their own, in slots of all nodes, and one that is made while the worker works."""
+
+    @app.task("where")
+    async def where(context: TaskContext) -> str:
+        return context.queue
+
+    queues = [f"tenant-{number}" for number in range(MOST_WATCHED + 16)]
+    admin.sadd(ALL_QUEUES, *queues)
+    worker = await start(queues={"tenant-*": 1})
+    await wait_until(lambda: not worker._fetcher._watches.busy)
+    infos = await app.client.enqueue_many(
+        Task("where", None, TaskOptions(queue=queue, retention=KEPT)) for queue in queues
+    )
+    with await asyncio.to_thread(SyncClient, topology.url) as blocking:
+        infos.append(await asyncio.to_thread(blocking.enqueue, "where", queue="tenant-new", retention=KEPT))
+
+    stored = [info for info in infos if isinstance(info, TaskInfo)]
+    assert [await app.client.result(info, timeout=20) for info in stored] == [*queues, "tenant-new"]
+    assert set(worker.queues) == {*queues, "tenant-new"}
 
 
 async def test_failed_and_later_tasks_run_when_they_fall_due(
