@@ -46,6 +46,7 @@ class QueueSet(Mapping[str, int]):
     def __init__(self, queues: Mapping[str, int]) -> None:
         self._asked = dict(queues)
         self._left: set[str] = set()
+        self._seen: frozenset[bytes] = frozenset()
         self._found: dict[str, None] = {}
         self._weights: dict[str, int] = {}
         self.on_change: Callable[[], None] = lambda: None
@@ -72,7 +73,11 @@ class QueueSet(Mapping[str, int]):
 
     def find(self, names: Iterable[bytes]) -> None:
         """Take note of all queues that there are."""
-        known = set(filter(None, map(_usable, names)))
+        seen = frozenset(names)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        known = set(filter(None, map(_usable, seen)))
         stay = [queue for queue in self._found if queue in known]
         # New ones come last, so that those of equal weight stay where they are.
         self._found = dict.fromkeys([*stay, *sorted(known.difference(stay))])
