@@ -11,6 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
+from support.contract import Contract
 from taskflow.api.protocol import ASGIApp, Message
 from taskflow.asgi import create_app, serve
 from taskflow.broker.catalog import TaskCatalog, TaskType
@@ -39,7 +40,18 @@ async def _http_client(settings: Settings, redis_url: str) -> AsyncIterator[http
     app = create_app(settings, redis_url=redis_url)
     transport = httpx.ASGITransport(app=app)
     async with _lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+        await _hold_to_contract(client)
         yield client
+
+
+_CONTRACTS: list[Contract] = []
+
+
+async def _hold_to_contract(client: httpx.AsyncClient) -> None:
+    """Check each answer from now on; all APIs have the same document, so it is read once."""
+    if not _CONTRACTS:
+        _CONTRACTS.append(Contract((await client.get("/openapi.json")).json()))
+    client.event_hooks["response"].append(_CONTRACTS[0].check)
 
 
 @asynccontextmanager
@@ -104,6 +116,7 @@ async def http(http_with: HttpWith) -> AsyncIterator[httpx.AsyncClient]:
 async def live(serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an API behind a real server."""
     async with serving() as (_, url), httpx.AsyncClient(base_url=url, timeout=10) as client:
+        await _hold_to_contract(client)
         yield client
 
 

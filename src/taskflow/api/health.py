@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from litestar import Router, get
+from litestar.openapi.datastructures import ResponseSpec
 
 from taskflow.api.answer import Answer
 from taskflow.api.request import ApiRequest
@@ -14,7 +15,12 @@ from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.observability.metrics import CONTENT_TYPE
 
 
-@get("/health", operation_id="health", summary="Health of the server and of Redis")
+@get(
+    "/health",
+    operation_id="health",
+    summary="Health of the server and of Redis",
+    responses={503: ResponseSpec(schemas.HealthBody, description="Redis does not answer.")},
+)
 async def health(request: ApiRequest) -> Answer[schemas.HealthBody]:
     """Answer 200 while Redis answers, else 503."""
     status: Literal["healthy", "unhealthy"] = "healthy" if await _redis_answers(request) else "unhealthy"
@@ -22,7 +28,12 @@ async def health(request: ApiRequest) -> Answer[schemas.HealthBody]:
     return Answer(body, 200 if status == "healthy" else 503)
 
 
-@get("/ready", operation_id="ready", summary="Whether the server can take requests")
+@get(
+    "/ready",
+    operation_id="ready",
+    summary="Whether the server can take requests",
+    responses={503: ResponseSpec(schemas.Ready, description="It cannot now; `reason` says why.")},
+)
 async def ready(request: ApiRequest) -> Answer[schemas.Ready]:
     """Answer 200 while requests can be served, else 503."""
     reason = await _why_not_ready(request)

@@ -14,7 +14,7 @@ class ProgressBody(Struct, frozen=True, kw_only=True):
     """How far a task has come."""
 
     task_id: str
-    percentage: int | float
+    percentage: float
     stage: str
     message: str
     timestamp_ms: int
