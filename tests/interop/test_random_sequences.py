@@ -34,7 +34,7 @@ LANES = 12
 COUNT = int(os.environ.get("TASKFLOW_RANDOM_SEQUENCES", "2000"))
 FIRST = int(os.environ.get("TASKFLOW_RANDOM_FIRST", "0"))
 ONE = os.environ.get("TASKFLOW_RANDOM_SEED")
-STEP_BY_STEP = 20
+STEP_BY_STEP = 10
 """One in so many is audited after each step."""
 QUEUES = {kind: [f"{kind}-{number}" for number in range(LANES)] for kind in (HAND, WORKER)}
 

@@ -87,7 +87,7 @@ class Lane:
         try:
             await self._play(sequence, step_by_step=step_by_step)
             await self._come_to_rest()
-            await self._audit(await self.image())
+            await self._audit(await self.image(), self._books.complaints)
             await agreement.on_queue(self._fleet.sides, self.queue)
             if sequence.removal is not None:
                 await self._remove(sequence.removal)
@@ -117,7 +117,7 @@ class Lane:
                 await asyncio.gather(*(self._do(one, alone=len(waiting) == 1) for one in waiting))
                 waiting = []
                 if step_by_step:
-                    self._complain(misplaced(await self.image()))
+                    await self._audit(await self.image(), self._books.complaints_midway)
             if step is not None:
                 waiting.append(step)
 
@@ -238,14 +238,14 @@ class Lane:
         if set(after.places) != expected:
             raise Broken(f"{step}: {after.places} are left of {before.places}")
 
-    async def _audit(self, image: Image) -> None:
+    async def _audit(self, image: Image, complaints_of: Callable[[Image], list[str]]) -> None:
         """Fail if something is wrong; asynq's events, which say what it did, may come a moment later than its deeds."""
         until = time.monotonic() + TIMEOUT / 10
         while True:
             for event in self._fleet.events_of(self.queue):
                 self._books.go_ended(event)
                 self._log.append(f"    go ended {event['id']} ({event['type']}): {event['error']}")
-            complaints = self._books.complaints(image)
+            complaints = complaints_of(image)
             if not complaints or time.monotonic() > until:
                 return self._complain(complaints)
             await asyncio.sleep(_POLL)

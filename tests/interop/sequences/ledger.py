@@ -129,6 +129,10 @@ class Ledger:
         """Return what is wrong with a queue at rest: invariants 1, 2, 3 and 5, and the counters."""
         return [*misplaced(image), *self.strange_locks(image), *self._lost_locks(image), *self.imbalance(image)]
 
+    def complaints_midway(self, image: Image) -> list[str]:
+        """Return what is wrong with a queue at any time: invariants 2, 3 and 5."""
+        return [*misplaced(image), *self.strange_locks(image)]
+
     def imbalance(self, image: Image) -> list[str]:
         """Return whether tasks were lost or doubled: what was put in is there, or has left for good."""
         wrong = []
