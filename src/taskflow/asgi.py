@@ -81,14 +81,16 @@ def check_address(settings: Settings) -> None:
     """Refuse to serve an API without keys to the world.
 
     Raises:
-        ConfigError: `server.http.host` is not an address of this machine alone, and `api.auth.disabled` is not set.
+        ConfigError: `server.http.host` is not an address of this machine alone, there are no keys, and `api.auth.disabled` is
+            not set.
 
     """
-    host = settings.server.http.host
-    if not settings.api.auth.disabled and not _is_loopback(host):
+    host, auth = settings.server.http.host, settings.api.auth
+    if not (auth.enabled or auth.disabled or _is_loopback(host)):
         raise ConfigError(
             f"server.http.host is {host!r}: everybody who reaches this address could use the API, as it has no keys. "
-            "Use 127.0.0.1, or set api.auth.disabled to true if something in front of it checks who comes"
+            "Use 127.0.0.1; or make keys (taskflow keys new) and name them in api.auth.keys or api.auth.key_file; "
+            "or set api.auth.disabled to true if something in front of it checks who comes"
         )
 
 

@@ -12,6 +12,7 @@ TaskFlowError
 │   ├── InvalidQueue         400 INVALID_QUEUE
 │   ├── InvalidTaskId        400 INVALID_TASK_ID
 │   └── InvalidTaskState     400 INVALID_TASK_STATE
+├── Forbidden                403 FORBIDDEN            the API key has not the scope, or may not use the queue
 ├── TaskNotFound             404 TASK_NOT_FOUND
 ├── QueueNotFound            404 QUEUE_NOT_FOUND
 ├── ProgressNotFound         404 PROGRESS_NOT_FOUND
@@ -191,6 +192,22 @@ class InvalidTaskState(InvalidOption):
 
     def __init__(self, reason: str) -> None:
         super().__init__("status", reason)
+
+
+class Forbidden(TaskFlowError, PermissionError):
+    """The API key has not the scope that this needs, or is limited to other queues. `scope` names the missing one."""
+
+    status = 403
+    code = "FORBIDDEN"
+
+    def __init__(self, reason: str, *, scope: str | None = None) -> None:
+        super().__init__(f"{reason}; ask whoever runs the API for a key that may")
+        self.scope = scope
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The scope that is missing, if it is one."""
+        return {} if self.scope is None else {"scope": self.scope}
 
 
 class TaskNotFound(TaskFlowError, LookupError):

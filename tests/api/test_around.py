@@ -226,8 +226,8 @@ async def test_the_openapi_document_describes_every_operation(http: httpx.AsyncC
     schema = create["requestBody"]["content"]["application/json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/CreateTaskBody"}
     assert document["components"]["schemas"]["CreateTaskBody"]["required"] == ["type", "payload"]
-    assert set(create["responses"]) == {"200", "201", "400", "403", "409", "413", "415", "503"}
-    assert set(operations["getTask"]["responses"]) == {"200", "304", "400", "404", "503"}
+    assert set(create["responses"]) == {"200", "201", "400", "401", "403", "409", "413", "415", "503"}
+    assert set(operations["getTask"]["responses"]) == {"200", "304", "400", "401", "403", "404", "503"}
     examples = operations["cancelTask"]["responses"]["409"]["content"]["application/json"]["examples"]
     assert examples["TASK_FINISHED"]["value"]["code"] == "TASK_FINISHED"
     assert all(item["summary"] for item in operations.values())

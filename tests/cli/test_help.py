@@ -45,6 +45,8 @@ def test_these_are_the_commands() -> None:
         "dev",
         "enqueue",
         "groups ls",
+        "keys ls",
+        "keys new",
         "queues history",
         "queues ls",
         "queues pause",

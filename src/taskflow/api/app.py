@@ -9,8 +9,9 @@ from typing import cast
 
 from litestar import Litestar, Router
 
-from taskflow.api import bulk, docs, health, middleware, progress, queues, schedules, servers, tasks, types
+from taskflow.api import access, bulk, docs, health, middleware, progress, queues, schedules, servers, tasks, types
 from taskflow.api.errors import handle
+from taskflow.api.keys import KeyRing
 from taskflow.api.protocol import ASGIApp
 from taskflow.api.request import ApiRequest, Surroundings
 from taskflow.application.service import TaskService
@@ -29,9 +30,14 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
         settings: All settings.
         closing: Set when the server goes down: streams and waits end then. The end of the application sets it as well.
 
+    Raises:
+        ConfigError: The key file cannot be used.
+
     """
+    auth = settings.api.auth
+    keys = KeyRing(auth) if auth.enabled else None
     metrics = ApiMetrics()
-    around = Surroundings(service, settings, metrics, closing, int(settings.server.http.body_limit))
+    around = Surroundings(service, settings, metrics, closing, int(settings.server.http.body_limit), keys is not None)
     resources = Router(
         PREFIX,
         route_handlers=[
@@ -44,8 +50,9 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
             servers.ROUTER,
         ],
     )
+    guarded = Router("/", route_handlers=[resources, health.METRICS], guards=[access.authorize] if keys else None)
     litestar = Litestar(
-        route_handlers=[resources, health.ROUTER, docs.ROUTER],
+        route_handlers=[guarded, health.ROUTER, docs.ROUTER],
         request_class=ApiRequest,
         exception_handlers={Exception: handle},
         lifespan=[_lifespan(around)],
@@ -53,12 +60,14 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
         openapi_config=docs.OPENAPI,
     )
     litestar.state.around = around
-    return _wrapped(cast("ASGIApp", litestar), settings, metrics)
+    return _wrapped(cast("ASGIApp", litestar), settings, metrics, keys)
 
 
-def _wrapped(app: ASGIApp, settings: Settings, metrics: ApiMetrics) -> ASGIApp:
+def _wrapped(app: ASGIApp, settings: Settings, metrics: ApiMetrics, keys: KeyRing | None) -> ASGIApp:
     """Return the application within the middleware; the last one here is the outermost."""
     http = settings.server.http
+    if keys is not None:
+        app = access.authentication(app, keys)
     app = middleware.cors(app, settings.api.cors.allow_origins)
     app = middleware.recovery(app)
     app = middleware.security_headers(app)

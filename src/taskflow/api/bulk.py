@@ -81,7 +81,11 @@ def _handler(action: Action) -> HTTPRouteHandler:
     return post(
         f"/queues/{{queue:str}}/tasks/{{status:str}}/{action}",
         status_code=200,
-        opt={"errors": (InvalidOption, InvalidTaskState, InvalidQueue, QueueNotFound)},
+        opt={
+            "errors": (InvalidOption, InvalidTaskState, InvalidQueue, QueueNotFound),
+            "scope": "admin",
+            "limited": True,
+        },
         operation_id=f"{action}AllTasks",
         summary=summary,
     )(steer)

@@ -11,12 +11,13 @@ import msgspec
 from litestar import Litestar, Response, Router, get
 from litestar.openapi.config import OpenAPIConfig
 
-from taskflow.api.errors import BodyTooLarge, ForeignOrigin, UnsupportedMediaType
+from taskflow.api.access import scope_of
+from taskflow.api.errors import BodyTooLarge, ForeignOrigin, Unauthorized, UnsupportedMediaType
 from taskflow.api.middleware import CONTENT_POLICY
 from taskflow.api.protocol import Scope
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas.errors import ErrorBody
-from taskflow.errors import BrokerUnavailable, InvalidOption, TaskFlowError
+from taskflow.errors import BrokerUnavailable, Forbidden, InvalidOption, TaskFlowError
 
 _STATIC = Path(__file__).parent / "static"
 _POLICY = (
@@ -42,7 +43,9 @@ def document(app: Litestar) -> dict[str, Any]:
     """
     found: dict[str, Any] = app.openapi_schema.to_schema()
     notes = {
-        handler.operation_id: handler.opt for route in app.routes for handler in getattr(route, "route_handlers", ())
+        str(handler.operation_id): dict(handler.opt)
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
     }
     bodies = {name: opt["body"] for name, opt in notes.items() if "body" in opt}
     schemas, components = msgspec.json.schema_components([*bodies.values(), ErrorBody], ref_template=_REF)
@@ -60,12 +63,30 @@ def document(app: Litestar) -> dict[str, Any]:
             if "etag" in opt:
                 _describe_tag(operation)
             _describe_errors(operation, errors, schemas[-1])
+    if app.state.around.guarded:
+        _describe_access(found, notes)
     return found
 
 
 def _always(method: str) -> list[type[TaskFlowError]]:
     """Return the errors of every operation."""
-    return [BrokerUnavailable] if method == "get" else [BrokerUnavailable, ForeignOrigin]
+    always: list[type[TaskFlowError]] = [BrokerUnavailable, Unauthorized, Forbidden]
+    return always if method == "get" else [*always, ForeignOrigin]
+
+
+def _describe_access(found: dict[str, Any], notes: dict[str, dict[str, Any]]) -> None:
+    """Say which scope of an API key each operation needs."""
+    found["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path, item in found["paths"].items():
+        for method, operation in item.items():
+            if path.startswith("/api/") or path == "/metrics":
+                scope = scope_of(notes[operation["operationId"]], method)
+                operation["security"] = [{"bearer": [scope]}, {"key": [scope]}]
+                operation["responses"].setdefault("401", {"description": Unauthorized.__doc__})
+                operation["responses"].setdefault("403", {"description": Forbidden.__doc__})
 
 
 def _describe_tag(operation: dict[str, Any]) -> None:

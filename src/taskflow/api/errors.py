@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import structlog
@@ -68,6 +68,18 @@ class BodyTooLarge(TaskFlowError):
         return {"limit": self.limit}
 
 
+class Unauthorized(TaskFlowError):
+    """The request has no API key, or none that is known."""
+
+    status = 401
+    code = "UNAUTHORIZED"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="taskflow"'}
+
+    def __init__(self, *, given: bool = False) -> None:
+        what = "the API key is not known" if given else "this needs an API key"
+        super().__init__(f"{what}; send one with the header 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+
+
 class ForeignOrigin(TaskFlowError):
     """A page of another origin wants to change something."""
 
@@ -130,7 +142,7 @@ def answer(error: Exception, *, method: str, path: str, request_id: str) -> tupl
         _LOG.warning("redis unavailable", request_id=request_id, error=str(error))
         return error.status, UNAVAILABLE, {"Retry-After": RETRY_AFTER}
     if isinstance(error, TaskFlowError) and error.status < 500:  # noqa: PLR2004 - HTTP's own classes
-        return error.status, body_of(error), {}
+        return error.status, body_of(error), getattr(error, "headers", {})
     if isinstance(error, HTTPException) and error.status_code in _CODES:
         return error.status_code, _http_body(error, method, path), _http_headers(error)
     _LOG.error("request failed", request_id=request_id, method=method, path=path, exc_info=error)

@@ -161,4 +161,6 @@ async def _forward(events: Events, waiting: asyncio.Queue[ProgressEvent | TaskFl
         await waiting.put(None)
 
 
-ROUTER = Router("/", route_handlers=[latest, history, info, stream, stream_many], tags=["progress"])
+ROUTER = Router(
+    "/", route_handlers=[latest, history, info, stream, stream_many], tags=["progress"], opt={"limited": True}
+)

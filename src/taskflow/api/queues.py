@@ -67,7 +67,7 @@ async def groups(request: ApiRequest, queue: QueueName) -> Answer[list[schemas.G
 @delete(
     "/{queue:str}",
     status_code=200,
-    opt={"errors": (InvalidOption, *_LOOK_UP, QueueNotEmpty, QueueActive)},
+    opt={"errors": (InvalidOption, *_LOOK_UP, QueueNotEmpty, QueueActive), "scope": "admin"},
     operation_id="deleteQueue",
     summary="Remove a queue",
 )
@@ -92,7 +92,7 @@ async def remove(
 @post(
     "/{queue:str}/pause",
     status_code=200,
-    opt={"errors": _LOOK_UP},
+    opt={"errors": _LOOK_UP, "scope": "admin"},
     operation_id="pauseQueue",
     summary="Pause a queue",
 )
@@ -106,7 +106,7 @@ async def pause(request: ApiRequest, queue: QueueName) -> Answer[schemas.QueueBo
 @post(
     "/{queue:str}/resume",
     status_code=200,
-    opt={"errors": _LOOK_UP},
+    opt={"errors": _LOOK_UP, "scope": "admin"},
     operation_id="resumeQueue",
     summary="Resume a queue",
 )
@@ -123,5 +123,8 @@ async def _state(request: ApiRequest, queue: str) -> Answer[schemas.QueueBody]:
 
 
 ROUTER = Router(
-    "/queues", route_handlers=[stats, list_queues, read, history, groups, remove, pause, resume], tags=["queues"]
+    "/queues",
+    route_handlers=[stats, list_queues, read, history, groups, remove, pause, resume],
+    tags=["queues"],
+    opt={"limited": True},
 )

@@ -22,6 +22,8 @@ class Surroundings(Struct, frozen=True):
     metrics: ApiMetrics
     closing: asyncio.Event
     body_limit: int
+    guarded: bool = False
+    """Whether an API key is asked for."""
 
 
 class ApiRequest(Request[Any, Any, State]):
@@ -35,8 +37,9 @@ class ApiRequest(Request[Any, Any, State]):
 
     @property
     def service(self) -> TaskService:
-        """The use cases."""
-        return self.around.service
+        """The use cases, within the limits of the API key."""
+        limited: TaskService | None = self.scope.get("taskflow.service")  # type: ignore[assignment]  # set by access.authorize
+        return limited or self.around.service
 
     @property
     def id(self) -> str:

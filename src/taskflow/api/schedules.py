@@ -52,7 +52,7 @@ async def list_schedules(request: ApiRequest) -> Answer[list[schemas.ScheduleBod
 
 @post(
     "/",
-    opt={"body": schemas.CreateScheduleBody, "errors": (*_PUT, ScheduleExists)},
+    opt={"body": schemas.CreateScheduleBody, "errors": (*_PUT, ScheduleExists), "scope": "admin"},
     operation_id="createSchedule",
     summary="Create a schedule",
 )
@@ -81,7 +81,7 @@ async def read(
 
 @put(
     "/{schedule_id:str}",
-    opt={"body": schemas.PutScheduleBody, "errors": _PUT},
+    opt={"body": schemas.PutScheduleBody, "errors": _PUT, "scope": "admin"},
     operation_id="putSchedule",
     summary="Create or replace a schedule",
     responses={201: ResponseSpec(schemas.ScheduleDetails, description="There was none of this id.")},
@@ -103,7 +103,7 @@ async def replace(request: ApiRequest, schedule_id: ScheduleId) -> Answer[schema
 @delete(
     "/{schedule_id:str}",
     status_code=200,
-    opt={"errors": (ScheduleNotFound, ScheduleElsewhere)},
+    opt={"errors": (ScheduleNotFound, ScheduleElsewhere), "scope": "admin"},
     operation_id="deleteSchedule",
     summary="Delete a schedule",
 )
@@ -116,7 +116,7 @@ async def remove(request: ApiRequest, schedule_id: ScheduleId) -> Answer[Message
 
 @post(
     "/{schedule_id:str}/run",
-    opt={"errors": (ScheduleNotFound, ScheduleElsewhere, DuplicateTask)},
+    opt={"errors": (ScheduleNotFound, ScheduleElsewhere, DuplicateTask), "scope": "admin"},
     operation_id="runSchedule",
     summary="Run a schedule now",
 )
@@ -130,7 +130,7 @@ async def run(request: ApiRequest, schedule_id: ScheduleId) -> Answer[Created]:
 @post(
     "/{schedule_id:str}/pause",
     status_code=200,
-    opt={"errors": (ScheduleNotFound, ScheduleElsewhere)},
+    opt={"errors": (ScheduleNotFound, ScheduleElsewhere), "scope": "admin"},
     operation_id="pauseSchedule",
     summary="Pause a schedule",
 )
@@ -144,7 +144,7 @@ async def pause(request: ApiRequest, schedule_id: ScheduleId) -> Answer[schemas.
 @post(
     "/{schedule_id:str}/resume",
     status_code=200,
-    opt={"errors": (ScheduleNotFound, ScheduleElsewhere)},
+    opt={"errors": (ScheduleNotFound, ScheduleElsewhere), "scope": "admin"},
     operation_id="resumeSchedule",
     summary="Resume a schedule",
 )

@@ -370,4 +370,5 @@ ROUTER = Router(
     "/tasks",
     route_handlers=[create, create_batch, list_tasks, read, result, remove, cancel, run, archive, edit],
     tags=["tasks"],
+    opt={"limited": True},
 )

@@ -32,4 +32,4 @@ async def read(request: ApiRequest, task_type: TypeName) -> Answer[schemas.TaskT
     raise TaskTypeNotFound(name)
 
 
-ROUTER = Router("/task-types", route_handlers=[list_types, read], tags=["task types"])
+ROUTER = Router("/task-types", route_handlers=[list_types, read], tags=["task types"], opt={"limited": True})

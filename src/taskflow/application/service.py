@@ -45,6 +45,7 @@ from taskflow.client import Client
 from taskflow.config import Settings
 from taskflow.errors import (
     BrokerUnavailable,
+    Forbidden,
     InvalidOption,
     PayloadTooLarge,
     ResultTimeout,
@@ -177,7 +178,7 @@ class TaskService:
             try:
                 tasks.append(await self._task(command))
                 positions.append(position)
-            except InvalidOption as error:
+            except (InvalidOption, Forbidden) as error:
                 outcomes[position] = error
         for position, answer in zip(positions, await self._client.enqueue_many(tasks), strict=True):
             outcomes[position] = answer

@@ -16,6 +16,7 @@ from taskflow.cli import (
     dev,
     enqueue,
     groups,
+    keys,
     queues,
     scheduler,
     schedules,
@@ -120,6 +121,7 @@ program.add_typer(groups.commands, name="groups")
 program.add_typer(catalog.commands, name="types")
 program.add_typer(servers.commands, name="servers")
 program.add_typer(schedules.commands, name="schedules")
+program.add_typer(keys.commands, name="keys")
 program.command()(stats.stats)
 program.add_typer(config.commands, name="config")
 for _noun, _commands in {

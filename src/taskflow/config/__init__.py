@@ -8,11 +8,9 @@ bytes or text, `1MiB`. In the environment, lists are `a,b` and weights `critical
 pydantic takes about 100 ms to import, so whoever must start fast imports this package where it is used.
 """
 
+from taskflow.config.api import Api, Auth, Cors
 from taskflow.config.settings import (
-    Api,
     App,
-    Auth,
-    Cors,
     Health,
     Http,
     Logging,

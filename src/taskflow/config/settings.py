@@ -9,10 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ByteSize,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -21,6 +19,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskflow.config.api import Api
+from taskflow.config.section import Section
 from taskflow.config.values import (
     Count,
     Duration,
@@ -55,12 +55,6 @@ def mask_url(text: str) -> str:
     if "=" in text:
         text = _URL_SECRET.sub(rf"\1{MASK}", text)
     return text
-
-
-class Section(BaseModel):
-    """A group of settings; unknown names are errors, and values do not change once they are read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class App(Section):
@@ -130,7 +124,7 @@ class WorkerSettings(Section):
     """
 
     concurrency: Count = 100
-    queues: Weights = {"critical": 6, "default": 3, "low": 1}
+    queues: Weights = Field(default={"critical": 6, "default": 3, "low": 1})
     strict_priority: bool = False
     shutdown_timeout: Duration = timedelta(seconds=8)
     cleanup_timeout: Duration = timedelta(seconds=10)
@@ -240,26 +234,6 @@ class Tasks(Section):
     max_retries: Natural = 3
     timeout: PositiveDuration = timedelta(minutes=30)
     payload_limit: Size = ByteSize(1024 * 1024)
-
-
-class Auth(Section):
-    """`api.auth`: `disabled` lets the API listen on a public address without keys."""
-
-    disabled: bool = False
-
-
-class Cors(Section):
-    """`api.cors`: the origins, such as `https://app.example.org`, whose pages may call the API; none by default."""
-
-    allow_origins: Names = ()
-
-
-class Api(Section):
-    """`api`: `allow_types` are globs of task types that are accepted although no Python worker has published them."""
-
-    allow_types: Names = ()
-    auth: Auth = Auth()
-    cors: Cors = Cors()
 
 
 class Logging(Section):

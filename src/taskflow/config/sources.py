@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import BaseModel, ByteSize, SecretStr, ValidationError
 
-from taskflow.config.settings import MASK, Section, Settings, mask_url
+from taskflow.config.keys import KeyRecord
+from taskflow.config.section import Section
+from taskflow.config.settings import MASK, Settings, mask_url
 from taskflow.durations import format_duration
 from taskflow.errors import ConfigError
 
@@ -29,7 +31,7 @@ _WORDS = {
     "Field required": "is missing",
 }
 """Words of pydantic's and ours."""
-_SECRET_NAMES = frozenset({"redis.password", "redis.url"})
+_SECRET_NAMES = frozenset({"redis.password", "redis.url", "api.auth.keys"})
 # Kubernetes and Docker set such variables for every service, so also for one that is called taskflow or taskflow-redis.
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
@@ -237,7 +239,7 @@ def _as_text(value: object) -> str:
     if isinstance(value, Mapping):
         return ",".join(key if isinstance(item, Section) else f"{key}={item}" for key, item in value.items())
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(item.name if isinstance(item, KeyRecord) else str(item) for item in value)
     return _scalar_as_text(value)
 
 

@@ -39,7 +39,8 @@ def _more_than_zero(duration: timedelta) -> timedelta:
     return duration
 
 
-def _read_names(value: object) -> object:
+def read_names(value: object) -> object:
+    """Return the names in a text with commas between them, or of a JSON list; any other value is as it is."""
     if isinstance(value, str):
         text = value.strip()
         return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
@@ -50,7 +51,7 @@ def _read_weights(value: object) -> object:
     if isinstance(value, str) and value.strip().startswith("{"):
         return json.loads(value)
     if isinstance(value, (str, list)):
-        pairs = [str(part).partition("=") for part in _iterate(_read_names(value))]
+        pairs = [str(part).partition("=") for part in _iterate(read_names(value))]
         return {name.strip(): weight.strip() if equals else 1 for name, equals, weight in pairs}
     return value
 
@@ -73,7 +74,7 @@ def _read_level(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_more_than_zero)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_read_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(read_names)]
 Weights = Annotated[Mapping[str, Annotated[int, Field(ge=1)]], BeforeValidator(_read_weights), Field(min_length=1)]
 Size = Annotated[ByteSize, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -1,0 +1,54 @@
+"""The settings `api`: who may use the HTTP API, and for what."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import field_validator, model_validator
+
+from taskflow.config.keys import KeyRecord, Keys, check_names
+from taskflow.config.section import Section
+from taskflow.config.values import Names
+
+
+class Auth(Section):
+    """`api.auth`: who may use the API; without keys, everybody who reaches it.
+
+    `keys` are API keys. `key_file` has more, one a line; it is read again when it changes. `disabled` lets the API listen on a
+    public address without keys.
+    """
+
+    keys: Keys = ()
+    key_file: str = ""
+    disabled: bool = False
+
+    @property
+    def enabled(self) -> bool:
+        """Whether a key is asked for."""
+        return bool(self.keys or self.key_file)
+
+    @field_validator("keys")
+    @classmethod
+    def _can_be_told_apart(cls, keys: tuple[KeyRecord, ...]) -> tuple[KeyRecord, ...]:
+        check_names(keys)
+        return keys
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if self.disabled and self.enabled:
+            raise ValueError("disabled is true although there are keys; take the keys away, or set it to false")
+        return self
+
+
+class Cors(Section):
+    """`api.cors`: the origins, such as `https://app.example.org`, whose pages may call the API; none by default."""
+
+    allow_origins: Names = ()
+
+
+class Api(Section):
+    """`api`: `allow_types` are globs of task types that are accepted although no Python worker has published them."""
+
+    allow_types: Names = ()
+    auth: Auth = Auth()
+    cors: Cors = Cors()
