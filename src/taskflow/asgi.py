@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskflow.api.app import create_api
-from taskflow.api.protocol import ASGIApp
+from taskflow.api.protocol import ABORT, ASGIApp
 from taskflow.application.service import TaskService
 from taskflow.config import Settings
 from taskflow.errors import ConfigError
@@ -115,6 +115,7 @@ def _protocol(read_timeout: float) -> type[HttpToolsProtocol]:
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
+            self.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]  # a key of our own
             if self._limit is None:
                 self._expect()
 

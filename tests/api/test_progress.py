@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+import redis
 from structlog.testing import capture_logs
 
 from taskflow import Client, Inspector, Progress, SkipRetry, TaskContext, TaskFlow
@@ -138,7 +139,8 @@ async def test_history_comes_first_and_a_viewer_that_comes_back_goes_on_where_it
     stream = ProgressStream(client.broker)
     for percentage in (1, 2, 3):
         await stream.publish(Progress(task_id="1", percentage=percentage))
-    await stream.publish(Progress(task_id="1", percentage=100), status="completed")
+    await Inspector(client.broker).cancel("1")
+    await stream.publish(Progress(task_id="1", percentage=100), status="cancelled")
     path = f"{TASKS}/1/progress/stream"
 
     async with viewing(live, f"{path}?history=true") as viewer:
@@ -281,9 +283,133 @@ async def test_a_viewer_that_does_not_read_is_dropped(
 
         with capture_logs() as logs:
             await wait_until(lambda: not server.server_state.tasks)
+            await wait_until(lambda: not server.server_state.connections)
 
         assert "a viewer that does not read was dropped" in [line["event"] for line in logs]
         writer.close()
+
+
+async def test_a_viewer_that_comes_back_to_the_end_is_told_to_stay_away(
+    live: httpx.AsyncClient, client: Client
+) -> None:
+    await client.enqueue("demo", task_id="1", retention=HOUR)
+    stream = ProgressStream(client.broker)
+    await Inspector(client.broker).cancel("1")
+    await stream.publish(Progress(task_id="1", percentage=1), status="cancelled")
+    path = f"{TASKS}/1/progress/stream"
+
+    async with viewing(live, path) as viewer:
+        (end,) = await viewer.rest()
+    again = await live.get(path, headers={"Last-Event-ID": end.id})
+    async with viewing(live, f"{path}?start_id={end.id}") as viewer:
+        asked = await viewer.rest()
+
+    assert (again.status_code, again.content) == (204, b"")
+    assert [(event.name, event.id) for event in asked] == [("done", end.id)]
+
+
+async def test_a_task_that_runs_again_is_followed_to_its_new_end(live: httpx.AsyncClient, client: Client) -> None:
+    await client.enqueue("demo", task_id="1")
+    stream = ProgressStream(client.broker)
+    inspector = Inspector(client.broker)
+    await inspector.archive("1")
+    await stream.publish(Progress(task_id="1", percentage=1), status="failed")
+    last = (await stream.history("1"))[-1].stream_id
+    await inspector.run("1")
+    path = f"{TASKS}/1/progress/stream"
+
+    async with viewing(live, path) as fresh, viewing(live, path, **{"Last-Event-ID": last}) as back:
+        await stream.publish(Progress(task_id="1", percentage=2))
+        news = [await fresh.next(), await back.next()]
+        await inspector.cancel("1")
+        await stream.publish(Progress(task_id="1", percentage=2), status="cancelled")
+        ends = [await fresh.rest(), await back.rest()]
+
+    assert [(event.name, event.data["progress"]["percentage"]) for event in news if event] == [("progress", 2)] * 2
+    assert [[(event.name, event.data["status"]) for event in end] for end in ends] == [[("done", "cancelled")]] * 2
+
+
+async def test_nothing_is_lost_and_nothing_repeated_however_often_a_viewer_comes_back(
+    live: httpx.AsyncClient, client: Client
+) -> None:
+    await client.enqueue("demo", task_id="1")
+    stream = ProgressStream(client.broker)
+    path = f"{TASKS}/1/progress/stream"
+
+    async def publish() -> None:
+        for number in range(1, 601):  # more than are kept for all viewers together, and than are read at a time
+            await stream.publish(Progress(task_id="1", percentage=0, message=str(number)))
+        await Inspector(client.broker).cancel("1")
+        await stream.publish(Progress(task_id="1", percentage=0, message="end"), status="cancelled")
+
+    async def read(patience: int) -> list[str]:
+        """Read a few events of each stream; come back where it was left."""
+        seen: list[str] = []
+        last, ended = "", False
+        while not ended:
+            async with viewing(live, f"{path}?history=true", **{"Last-Event-ID": last}) as viewer:
+                for _ in range(patience):
+                    event = await viewer.next()
+                    assert event is not None
+                    seen.append(event.data["progress"]["message"])
+                    last = event.id
+                    ended = event.name == "done"
+                    if ended:
+                        break
+        return seen
+
+    publishing = asyncio.create_task(publish())
+    seen = await asyncio.gather(*(read(patience) for patience in (23, 100, 250, 10_000)))
+    await publishing
+
+    assert seen == [[*map(str, range(1, 601)), "end"]] * 4
+
+
+async def test_a_task_whose_stream_has_expired_tells_its_end_by_its_state(
+    live: httpx.AsyncClient, client: Client, raw: redis.Redis
+) -> None:
+    await client.enqueue("demo", task_id="1")
+    stream = ProgressStream(client.broker)
+    await stream.publish(Progress(task_id="1", percentage=1))
+    last = (await stream.history("1"))[-1].stream_id
+    await Inspector(client.broker).cancel("1")
+    raw.delete("progress:1")
+    path = f"{TASKS}/1/progress/stream"
+
+    async with viewing(live, path) as fresh, viewing(live, path, **{"Last-Event-ID": last}) as back:
+        ends = [await fresh.rest(), await back.rest()]
+    await Inspector(client.broker).delete("1", "default")
+    gone = await live.get(path, headers={"Last-Event-ID": last})
+
+    assert [[(event.name, event.data["status"]) for event in end] for end in ends] == [[("done", "cancelled")]] * 2
+    assert gone.json()["code"] == "TASK_NOT_FOUND"
+
+
+async def test_there_is_no_place_for_more_streams_than_the_settings_say(
+    serving: Any, client: Client, wait_until: Any
+) -> None:
+    await client.enqueue("demo", task_id="1")
+    path = f"{TASKS}/1/progress/stream"
+
+    for setting in ("max", "per_client"):
+        async with (
+            serving(**{f"api__streams__{setting}": 2}) as (_, url),
+            httpx.AsyncClient(base_url=url) as http,
+        ):
+            async with viewing(http, path), viewing(http, "/api/v1/progress/stream?task_ids=1"):
+                refused = await http.get(path)
+                unaffected = await http.get("/health")
+
+            async def has_place(http: httpx.AsyncClient = http) -> bool:
+                async with http.stream("GET", path) as response:
+                    return response.status_code == 200
+
+            await wait_until(has_place)
+
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+        assert refused.json()["code"] == "TOO_MANY_STREAMS"
+        assert refused.json()["details"] == {"setting": f"api.streams.{setting}", "limit": 2}
+        assert unaffected.status_code == 200
 
 
 async def test_streams_and_waits_end_with_the_server(serving: Any, client: Client, wait_until: Any) -> None:

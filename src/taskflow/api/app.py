@@ -12,6 +12,7 @@ from litestar import Litestar, Router
 from taskflow.api import access, bulk, docs, health, middleware, progress, queues, schedules, servers, tasks, types
 from taskflow.api.errors import handle
 from taskflow.api.keys import KeyRing
+from taskflow.api.places import Places
 from taskflow.api.protocol import ASGIApp
 from taskflow.api.request import ApiRequest, Surroundings
 from taskflow.application.service import TaskService
@@ -37,7 +38,10 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
     auth = settings.api.auth
     keys = KeyRing(auth) if auth.enabled else None
     metrics = ApiMetrics()
-    around = Surroundings(service, settings, metrics, closing, int(settings.server.http.body_limit), keys is not None)
+    places = Places(settings.api.streams.max, settings.api.streams.per_client)
+    around = Surroundings(
+        service, settings, metrics, closing, int(settings.server.http.body_limit), places, keys is not None
+    )
     resources = Router(
         PREFIX,
         route_handlers=[

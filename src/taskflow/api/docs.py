@@ -39,7 +39,8 @@ OPENAPI = OpenAPIConfig(
 def document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI document: Litestar's, with what our own code does: request bodies, entity tags, errors.
 
-    A handler says in its `opt` what its `body` is, which `errors` it can answer with, and whether it sends an `etag`.
+    A handler says in its `opt` what its `body` is, which `errors` it can answer with, whether it sends an `etag`,
+    and whether a viewer can be told that it has had all (`done`).
     """
     found: dict[str, Any] = app.openapi_schema.to_schema()
     notes = {
@@ -62,6 +63,8 @@ def document(app: Litestar) -> dict[str, Any]:
                 errors += (InvalidOption, BodyTooLarge, UnsupportedMediaType)
             if "etag" in opt:
                 _describe_tag(operation)
+            if "done" in opt:
+                operation["responses"]["204"] = {"description": "The entry of `Last-Event-ID` was the last one."}
             _describe_errors(operation, errors, schemas[-1])
     if app.state.around.guarded:
         _describe_access(found, notes)

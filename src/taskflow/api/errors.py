@@ -80,6 +80,24 @@ class Unauthorized(TaskFlowError):
         super().__init__(f"{what}; send one with the header 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
 
 
+class TooManyStreams(TaskFlowError):
+    """So many event streams are open, of this client or in all, that there is no place for another one."""
+
+    status = 429
+    code = "TOO_MANY_STREAMS"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "5"}
+
+    def __init__(self, setting: str, limit: int) -> None:
+        super().__init__(f"{limit} event streams are open already; close some, come back later, or raise {setting}")
+        self.setting = setting
+        self.limit = limit
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The setting and its value."""
+        return {"setting": self.setting, "limit": self.limit}
+
+
 class ForeignOrigin(TaskFlowError):
     """A page of another origin wants to change something."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
 from litestar import Response
 from litestar.response.base import ASGIResponse
 
-from taskflow.api.protocol import Receive, Scope, Send
+from taskflow.api.protocol import ABORT, Receive, Scope, Send
+from taskflow.api.request import ApiRequest
 
 _LOG = structlog.get_logger("taskflow.api")
 HEARTBEAT_SECONDS = 15.0
@@ -31,56 +32,59 @@ class EventStream(Response[bytes]):
     """A response that sends events as they come.
 
     Args:
+        request: The request that it answers.
         events: What to send; it is closed with the stream.
-        closing: Set when the server goes down.
 
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None], closing: asyncio.Event) -> None:
+    def __init__(self, request: ApiRequest, events: AsyncGenerator[bytes, None]) -> None:
         super().__init__(b"", media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._around = request.around
+        self._client = request.client_name
         self._events = events
-        self._closing = closing
 
     def to_asgi_response(self, *_: Any, **__: Any) -> ASGIResponse:
         """Return what sends the events."""
-        headers = {name: str(value) for name, value in self.headers.items()}
-        return _Stream(self._events, self._closing, headers)
+        return cast("ASGIResponse", self._respond)
 
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+        with self._around.places.take(self._client):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            try:
+                if await self._send_events(receive, send):
+                    await _send_chunk(send, b"", more=False)
+            except TimeoutError:
+                _LOG.info("a viewer that does not read was dropped", request_id=scope.get("taskflow.request_id", ""))
+                scope.get(ABORT, _nothing)()
 
-class _Stream(ASGIResponse):
-    def __init__(self, events: AsyncGenerator[bytes, None], closing: asyncio.Event, headers: dict[str, str]) -> None:
-        super().__init__(headers=headers, media_type="text/event-stream", status_code=200)
-        self._events = events
-        self._closing = closing
-
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]  # our ASGI types are looser
-        headers: Iterable[tuple[bytes, bytes]] = [
-            (name.lower().encode(), value.encode()) for name, value in self.headers.items() if name != "content-length"
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+    async def _send_events(self, receive: Receive, send: Send) -> bool:
+        """Send events until there are no more, or the server goes down; return whether the viewer is still there."""
         pump = asyncio.create_task(self._pump(send))
-        others = [
-            asyncio.create_task(_until_gone(receive)),
-            asyncio.create_task(self._closing.wait()),
-            asyncio.create_task(_beat(send)),
-        ]
+        beat = asyncio.create_task(_beat(send))
+        gone = asyncio.create_task(_until_gone(receive))
+        closing = asyncio.create_task(self._around.closing.wait())
+        tasks = (pump, beat, gone, closing)
         try:
-            await asyncio.wait([pump, *others], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (pump, *others):
+            left = gone.done()
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(pump, *others, return_exceptions=True)
-        try:
-            if not pump.cancelled():
-                pump.result()
-            await _send_chunk(send, b"", more=False)
-        except TimeoutError:
-            _LOG.info("a viewer that does not read was dropped")
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for sender in (pump, beat):
+            if not sender.cancelled():
+                sender.result()
+        return not left
 
     async def _pump(self, send: Send) -> None:
         async with aclosing(self._events) as events:
             async for chunk in events:
                 await _send_chunk(send, chunk)
+
+
+def _nothing() -> None:
+    pass
 
 
 async def _send_chunk(send: Send, chunk: bytes, *, more: bool = True) -> None:

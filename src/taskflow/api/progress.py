@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated
 
-from litestar import Router, get
+from litestar import Response, Router, get
 from litestar.params import HeaderParameter, QueryParameter
 
 from taskflow.api.answer import Answer
-from taskflow.api.errors import body_of
+from taskflow.api.errors import TooManyStreams, body_of
 from taskflow.api.events import EventStream, event
 from taskflow.api.parameters import Queue, TaskId
 from taskflow.api.request import ApiRequest
@@ -71,7 +71,7 @@ async def info(request: ApiRequest, task_id: TaskId) -> Answer[schemas.ProgressI
 @get(
     "/tasks/{task_id:str}/progress/stream",
     media_type="text/event-stream",
-    opt={"errors": (InvalidOption, InvalidTaskId, InvalidQueue, TaskNotFound)},
+    opt={"errors": (InvalidOption, InvalidTaskId, InvalidQueue, TaskNotFound, TooManyStreams), "done": True},
     operation_id="followProgress",
     summary="Follow a task's progress",
 )
@@ -87,18 +87,23 @@ async def stream(
     last_event_id: Annotated[
         str | None, HeaderParameter(name="Last-Event-ID", description="Where a viewer that comes back had stopped.")
     ] = None,
-) -> EventStream:
-    """Send `progress` events as they come, then `done` (or `error`), and end. Comments keep the connection alive."""
-    events = await request.service.progress.follow(
-        task_id, queue=queue, after=last_event_id or start_id or None, history=with_history
-    )
-    return EventStream(_encoded(events), request.around.closing)
+) -> EventStream | Response[bytes]:
+    """Send `progress` events as they come, then `done` (or `error`), and end. Comments keep the connection alive.
+
+    A viewer that comes back although it has had the last entry is told 204: a browser stops coming back then.
+    """
+    request.check_place()
+    progress = request.service.progress
+    events = await progress.follow(task_id, queue=queue, after=last_event_id or start_id or None, history=with_history)
+    if last_event_id and await progress.has_told_all(task_id, last_event_id):
+        return Response(b"", status_code=204)
+    return EventStream(request, _encoded(events))
 
 
 @get(
     "/progress/stream",
     media_type="text/event-stream",
-    opt={"errors": (InvalidOption, InvalidTaskId, TaskNotFound)},
+    opt={"errors": (InvalidOption, InvalidTaskId, TaskNotFound, TooManyStreams)},
     operation_id="followManyProgress",
     summary="Follow the progress of several tasks",
 )
@@ -110,8 +115,9 @@ async def stream_many(
     names = list(dict.fromkeys(name for name in task_ids.split(",") if name))
     if not 1 <= len(names) <= MAX_TASKS:
         raise InvalidOption("task_ids", f"must be 1 to {MAX_TASKS} task ids with commas between, not {len(names)}")
+    request.check_place()
     followed = [await request.service.progress.follow(name) for name in names]
-    return EventStream(_encoded(_merged(followed)), request.around.closing)
+    return EventStream(request, _encoded(_merged(followed)))
 
 
 async def _encoded(events: Events) -> AsyncGenerator[bytes, None]:

@@ -9,6 +9,7 @@ from litestar import Request
 from litestar.datastructures import State
 from msgspec import Struct
 
+from taskflow.api.places import Places
 from taskflow.application.service import TaskService
 from taskflow.config import Settings
 from taskflow.observability.metrics import ApiMetrics
@@ -22,6 +23,7 @@ class Surroundings(Struct, frozen=True):
     metrics: ApiMetrics
     closing: asyncio.Event
     body_limit: int
+    places: Places
     guarded: bool = False
     """Whether an API key is asked for."""
 
@@ -50,3 +52,13 @@ class ApiRequest(Request[Any, Any, State]):
     def principal(self) -> str:
         """Who asks, by the id of the API key; '' while nobody is told apart."""
         return str(self.scope.get("taskflow.principal", ""))
+
+    @property
+    def client_name(self) -> str:
+        """Who is counted as one client: the API key, or the address while there are no keys."""
+        address = self.scope.get("client")
+        return self.principal or (address[0] if address else "")
+
+    def check_place(self) -> None:
+        """Refuse the client an event stream if too many are open. Raises `TooManyStreams`."""
+        self.around.places.check(self.client_name)

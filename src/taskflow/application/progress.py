@@ -6,28 +6,26 @@ progress has no stream: then its state tells.
 
 from __future__ import annotations
 
+import asyncio
 import re
-import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Literal
 
 from msgspec import Struct
 
+from taskflow.application.watches import BEGIN, Place, Watch, Watches, place
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.progress import ProgressEntry, ProgressStream
-from taskflow.broker.subscriptions import Listener, Subscriptions
 from taskflow.errors import InvalidOption, ProgressNotFound, TaskNotFound
-from taskflow.task import Progress, TaskInfo, TaskState, check_task_id
-from taskflow.wire.keys import ENDED_CHANNEL, PROGRESS_CHANNEL
+from taskflow.task import DEFAULT_QUEUE, Progress, TaskInfo, TaskState, check_task_id
 
-CHECK_SECONDS = 1.0
-"""How often a follower looks by itself: a Go worker announces neither progress nor ends."""
-LAST_ENTRY_SECONDS = 1.0
-"""How long a follower waits for the last entry of a task that has ended."""
 CHUNK = 500
+"""How many entries are read at a time."""
 _STREAM_ID = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
-_ENDS = {state.value.encode() for state in TaskState if state.finished}
+LookUp = Callable[[], Awaitable[TaskInfo | None]]
+"""Returns what is known of the task now."""
 
 
 class ProgressInfo(Struct, frozen=True, kw_only=True):
@@ -61,14 +59,14 @@ class TaskProgress:
     Args:
         stream: The streams.
         inspector: Tells the state of tasks that published nothing.
-        subscriptions: The one connection that wakes all followers.
+        watches: What all followers share.
 
     """
 
-    def __init__(self, stream: ProgressStream, inspector: Inspector, subscriptions: Subscriptions) -> None:
+    def __init__(self, stream: ProgressStream, inspector: Inspector, watches: Watches) -> None:
         self._stream = stream
         self._inspector = inspector
-        self._subscriptions = subscriptions
+        self._watches = watches
 
     async def latest(self, task_id: str, queue: str | None = None) -> ProgressEntry:
         """Return the newest entry; of a task that ended without publishing any, one that tells its end.
@@ -100,6 +98,20 @@ class TaskProgress:
         length = await self._stream.length(task_id)
         return ProgressInfo(task_id=task_id, length=length, first=first[0] if first else None, last=last)
 
+    async def has_told_all(self, task_id: str, stream_id: str) -> bool:
+        """Whether an entry is the last of a task that has ended: who has it has been told all there is.
+
+        Raises:
+            InvalidOption: It is not the id of an entry.
+
+        """
+        check_task_id(task_id)
+        newest = await self._stream.latest(task_id)
+        if newest is None or not newest.is_final or place(newest.stream_id) != _checked(stream_id):
+            return False
+        info = await self._inspect(task_id, None)
+        return info is None or info.state.finished
+
     async def follow(
         self, task_id: str, *, queue: str | None = None, after: str | None = None, history: bool = False
     ) -> AsyncGenerator[ProgressEvent, None]:
@@ -117,26 +129,22 @@ class TaskProgress:
 
         """
         check_task_id(task_id)
-        if after is not None and not _STREAM_ID.fullmatch(after):
-            raise InvalidOption(
-                "start_id", f"must be the stream_id of an entry, such as '1700000000000-0', not {after[:50]!r}"
-            )
+        start = None if after is None else _checked(after)
         info = await self._inspect(task_id, queue)
         if info is None and not await self._stream.length(task_id):
             raise TaskNotFound(task_id, queue)
-        channels = (PROGRESS_CHANNEL + task_id, ENDED_CHANNEL + task_id)
-        follower = _Follower(self._stream, self._inspector, task_id, info.queue if info else queue)
-        return self._listening(channels, follower, after=after, history=history)
+        home = info.queue if info else queue or DEFAULT_QUEUE
+        return self._events(task_id, home, start, history=history)
 
-    async def _listening(
-        self, channels: Sequence[str], follower: _Follower, *, after: str | None, history: bool
+    async def _events(
+        self, task_id: str, queue: str, start: Place | None, *, history: bool
     ) -> AsyncGenerator[ProgressEvent, None]:
-        async with (
-            self._subscriptions.listen(*channels) as listener,
-            aclosing(follower.events(listener, after=after, history=history)) as events,
-        ):
-            async for event in events:
-                yield event
+        async with self._watches.follow(task_id, queue) as (watch, woken):
+            follower = _Follower(self._stream, watch, woken)
+            look_up = partial(self._inspect, task_id, queue)
+            async with aclosing(follower.events(look_up, start, history=history)) as events:
+                async for event in events:
+                    yield event
 
     async def _inspect(self, task_id: str, queue: str | None) -> TaskInfo | None:
         try:
@@ -146,84 +154,95 @@ class TaskProgress:
 
 
 class _Follower:
-    """Follows one task: what it has been told of, and what is new since."""
+    """Follows one task: up to where it has been told of it."""
 
-    def __init__(self, stream: ProgressStream, inspector: Inspector, task_id: str, queue: str | None) -> None:
+    def __init__(self, stream: ProgressStream, watch: Watch, woken: asyncio.Event) -> None:
         self._stream = stream
-        self._inspector = inspector
-        self._task_id = task_id
-        self._queue = queue
+        self._watch = watch
+        self._woken = woken
         self._last: ProgressEntry | None = None
-        self._after: str | None = None
+        self._at = BEGIN
 
     async def events(
-        self, listener: Listener, *, after: str | None, history: bool
+        self, look_up: LookUp, start: Place | None, *, history: bool
     ) -> AsyncGenerator[ProgressEvent, None]:
         """Yield the events until the task has ended."""
-        self._after = after
-        if after is None and not history:
-            newest = await self._stream.latest(self._task_id)
-            entries = [newest] if newest else []
-        else:
-            entries = await self._news()
-        kind: Literal["history", "progress"] = "history" if history else "progress"
-        look_at_state = True
-        while True:
-            while entries:
-                for event in self._told(entries, kind):
-                    yield event
-                    if event.kind == "done":
-                        return
-                entries = await self._news()
-            kind = "progress"
-            if look_at_state and await self._has_ended():
-                break
-            messages = await listener.wait(CHECK_SECONDS)
-            look_at_state = not messages or not _ENDS.isdisjoint(messages)
-            entries = await self._news()
-        async for event in self._last_events(listener):
+        async for event in self._begin(look_up, start, history=history):
             yield event
-
-    async def _last_events(self, listener: Listener) -> AsyncGenerator[ProgressEvent, None]:
-        """Yield what is still to come of a task that has ended: its worker writes the last entry after the end."""
-        until = time.monotonic() + LAST_ENTRY_SECONDS
+            if event.kind == "done":
+                return
+        self._watch.begin(self._at)
         while True:
-            for event in self._told(await self._news(), "progress"):
+            self._woken.clear()
+            entries, more = self._watch.since(self._at) or await self._read()
+            for event in self._told(entries, more=more):
                 yield event
                 if event.kind == "done":
                     return
-            left = until - time.monotonic()
-            if self._last is None or left <= 0:
+            if entries:
+                continue
+            if self._watch.failure is not None:
+                raise self._watch.failure
+            if self._watch.ended:
                 break
-            await listener.wait(left)
-        info = await self._inspect()
+            await self._woken.wait()
+        info = await look_up()
         if info is None or not info.state.finished:
-            yield ProgressEvent(kind="error", task_id=self._task_id)
+            yield ProgressEvent(kind="error", task_id=self._watch.task_id)
         else:
-            yield ProgressEvent(kind="done", task_id=self._task_id, entry=_end_of(info, self._last))
+            yield ProgressEvent(kind="done", task_id=self._watch.task_id, entry=_end_of(info, self._last))
 
-    async def _news(self) -> list[ProgressEntry]:
-        return await self._stream.history(self._task_id, after=self._after, count=CHUNK)
+    async def _begin(
+        self, look_up: LookUp, start: Place | None, *, history: bool
+    ) -> AsyncGenerator[ProgressEvent, None]:
+        """Yield what was published before: the newest entry, or all of them."""
+        task_id = self._watch.task_id
+        if start is None and not history:
+            newest = await self._stream.latest(task_id)
+            entries, more = [newest] if newest else [], False
+        else:
+            self._at = start or BEGIN
+            self._last = await self._stream.find(task_id, _name(start)) if start else None
+            entries, more = await self._read()
+        while entries:
+            old = not more and entries[-1].is_final and await _is_alive(look_up)
+            for event in self._told(entries, more=more or old, kind="history" if history else "progress"):
+                if not (old and start is None and not history):
+                    yield event
+            entries, more = await self._read() if more else ([], False)
 
-    def _told(self, entries: Sequence[ProgressEntry], kind: Literal["history", "progress"]) -> list[ProgressEvent]:
-        """Note that entries have been told. A final entry with others behind it is that of an earlier run of the task."""
-        events = []
+    async def _read(self) -> tuple[list[ProgressEntry], bool]:
+        """Return the next entries of the stream itself, and whether there are more behind them."""
+        entries = await self._stream.history(self._watch.task_id, after=_name(self._at), count=CHUNK + 1)
+        return entries[:CHUNK], len(entries) > CHUNK
+
+    def _told(
+        self, entries: Sequence[ProgressEntry], *, more: bool, kind: Literal["history", "progress"] = "progress"
+    ) -> Iterator[ProgressEvent]:
+        """Yield entries, and note each as told. A final one with others behind it is that of an earlier run of the task."""
         for entry in entries:
-            final = entry.is_final and entry is entries[-1]
-            events.append(ProgressEvent(kind="done" if final else kind, task_id=self._task_id, entry=entry))
             self._last = entry
-            self._after = entry.stream_id
-        return events
+            self._at = place(entry.stream_id)
+            final = entry.is_final and entry is entries[-1] and not more
+            yield ProgressEvent(kind="done" if final else kind, task_id=self._watch.task_id, entry=entry)
 
-    async def _has_ended(self) -> bool:
-        info = await self._inspect()
-        return info is None or info.state.finished
 
-    async def _inspect(self) -> TaskInfo | None:
-        try:
-            return await self._inspector.task(self._task_id, self._queue)
-        except TaskNotFound:
-            return None
+async def _is_alive(look_up: LookUp) -> bool:
+    """Whether a task has not ended, or runs again."""
+    info = await look_up()
+    return info is not None and not info.state.finished
+
+
+def _checked(stream_id: str) -> Place:
+    if not _STREAM_ID.fullmatch(stream_id):
+        raise InvalidOption(
+            "start_id", f"must be the stream_id of an entry, such as '1700000000000-0', not {stream_id[:50]!r}"
+        )
+    return place(stream_id)
+
+
+def _name(at: Place) -> str:
+    return f"{at[0]}-{at[1]}"
 
 
 def status_of(info: TaskInfo) -> str:

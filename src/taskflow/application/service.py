@@ -35,6 +35,7 @@ from taskflow.application.scanning import TaskScan
 from taskflow.application.schedules import ScheduleService
 from taskflow.application.search import TaskSearch
 from taskflow.application.steering import TaskSteering
+from taskflow.application.watches import Watches
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.progress import ProgressStream
@@ -99,7 +100,9 @@ class TaskService:
         self._known_types = KnownTypes(self._catalog, allowed=settings.api.allow_types)
         self._subscriptions = Subscriptions(broker.url)
         self.schedules = ScheduleService(client, settings=settings, make_task=self._task)
-        self.progress = TaskProgress(ProgressStream(broker), self._inspector, self._subscriptions)
+        stream = ProgressStream(broker)
+        self._watches = Watches(broker, stream, self._subscriptions)
+        self.progress = TaskProgress(stream, self._inspector, self._watches)
 
     @classmethod
     def connect(cls, settings: Settings, redis_url: str | None = None) -> TaskService:
@@ -125,6 +128,7 @@ class TaskService:
 
     async def close(self) -> None:
         """Close the connections of its own."""
+        await self._watches.close()
         await self._subscriptions.close()
         if self._owns_client:
             await self._client.close()

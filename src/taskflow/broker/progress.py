@@ -87,15 +87,30 @@ class ProgressStream:
 
     async def history(self, task_id: str, *, after: str | None = None, count: int | None = None) -> list[ProgressEntry]:
         """Return the entries, oldest first; `after` is the id of the entry to begin behind."""
-        first = f"({after}" if after else "-"
-        most = () if count is None else ("COUNT", count)
-        (found,) = await self._broker.execute(("XRANGE", PROGRESS_STREAM + task_id, first, "+", *most))
-        return [read_entry(*item) for item in found]
+        (found,) = await self._broker.execute(range_command(task_id, after=after, count=count))
+        return read_range(found)
+
+    async def find(self, task_id: str, stream_id: str) -> ProgressEntry | None:
+        """Return the entry of an id, None if it is not kept."""
+        (found,) = await self._broker.execute(("XRANGE", PROGRESS_STREAM + task_id, stream_id, stream_id))
+        return read_entry(*found[0]) if found else None
 
     async def length(self, task_id: str) -> int:
         """Return how many entries there are."""
         (count,) = await self._broker.execute(("XLEN", PROGRESS_STREAM + task_id))
         return int(count)
+
+
+def range_command(task_id: str, *, after: str | None = None, count: int | None = None) -> tuple[Any, ...]:
+    """Return the Redis command that reads a task's entries, oldest first, behind the one with the id `after`."""
+    first = f"({after}" if after else "-"
+    most = () if count is None else ("COUNT", count)
+    return ("XRANGE", PROGRESS_STREAM + task_id, first, "+", *most)
+
+
+def read_range(found: Sequence[Any]) -> list[ProgressEntry]:
+    """Return the entries of a reply to `range_command`."""
+    return [read_entry(*item) for item in found]
 
 
 def read_entry(stream_id: bytes, fields: Sequence[bytes]) -> ProgressEntry:

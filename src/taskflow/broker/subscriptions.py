@@ -79,12 +79,12 @@ class Subscriptions:
             self._client = None
 
     @asynccontextmanager
-    async def listen(self, *channels: str) -> AsyncIterator[Listener]:
-        """Give a listener to what is published on channels from now on.
+    async def listen(self, *channels: str, listener: Listener | None = None) -> AsyncIterator[Listener]:
+        """Give a listener (a new one by default) to what is published on channels from now on.
 
         While Redis cannot be reached the listener hears nothing; it is woken once it can be again.
         """
-        listener = Listener()
+        listener = listener or Listener()
         for channel in channels:
             self._listeners.setdefault(channel, []).append(listener)
         try:

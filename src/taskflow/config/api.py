@@ -8,7 +8,7 @@ from pydantic import field_validator, model_validator
 
 from taskflow.config.keys import KeyRecord, Keys, check_names
 from taskflow.config.section import Section
-from taskflow.config.values import Names
+from taskflow.config.values import Count, Names
 
 
 class Auth(Section):
@@ -46,9 +46,20 @@ class Cors(Section):
     allow_origins: Names = ()
 
 
+class Streams(Section):
+    """`api.streams`: how many event streams each API process keeps open at most, in all and for one client.
+
+    A client is an API key, or an address while there are no keys.
+    """
+
+    max: Count = 1000
+    per_client: Count = 100
+
+
 class Api(Section):
     """`api`: `allow_types` are globs of task types that are accepted although no Python worker has published them."""
 
     allow_types: Names = ()
     auth: Auth = Auth()
     cors: Cors = Cors()
+    streams: Streams = Streams()
