@@ -239,6 +239,45 @@ async def test_who_waits_for_a_replaced_task_is_told_at_once(client: Client, raw
     assert time.monotonic() - started < 0.5
 
 
+async def test_of_tasks_that_replace_one_another_while_workers_take_them_each_runs_or_is_replaced(
+    redis_url: str, start_worker: StartWorker, wait_until: WaitUntil, store: Store
+) -> None:
+    ran: Counter[str] = Counter()
+    app = TaskFlow(redis_url)
+
+    @app.task("t")
+    async def run(ctx: TaskContext) -> None:
+        ran[ctx.id] += 1
+
+    clients = [Client(redis_url) for _ in range(4)]
+    stored: list[TaskInfo] = []
+    refused: list[str | None] = []
+
+    async def call(client: Client, n: int) -> None:
+        unique = Unique(HOUR, key=f"{n % 3}", on_conflict="replace", until=("done", "started")[n % 2])
+        try:
+            stored.append(await client.enqueue("t", unique=unique, process_in=timedelta(milliseconds=n % 5)))
+        except DuplicateTask as error:
+            refused.append(error.state)
+
+    for _ in range(2):
+        await start_worker(app, concurrency=2)
+    for n in range(0, 400, 8):
+        await asyncio.gather(*(call(clients[i % 4], n + i) for i in range(8)))
+    replaced = {info.replaced for info in stored if info.replaced}
+    await wait_until(lambda: len(ran) + len(replaced) == len(stored), 10)
+    for client in clients:
+        await client.close()
+
+    assert set(ran.values()) == {1}
+    assert set(ran) | replaced == {info.id for info in stored}
+    assert len(stored) + len(refused) == 400
+    assert set(refused) <= {"active"}
+    assert ran
+    assert replaced
+    await wait_until(lambda: not store.client.keys("asynq:{default}:[tul]*"))
+
+
 # -- periodic tasks ---------------------------------------------------------------------------------------------------
 
 
