@@ -231,6 +231,9 @@ async def test_the_openapi_document_describes_every_operation(http: httpx.AsyncC
     examples = operations["cancelTask"]["responses"]["409"]["content"]["application/json"]["examples"]
     assert examples["TASK_FINISHED"]["value"]["code"] == "TASK_FINISHED"
     assert all(item["summary"] for item in operations.values())
+    assert [parameter["name"] for parameter in create["parameters"]] == ["Idempotency-Key"]
+    assert set(operations["listTasks"]["responses"]["200"]["headers"]) == {"X-Total-Count", "X-Next-Cursor", "Link"}
+    assert set(operations["getTask"]["responses"]["200"]["headers"]) == {"ETag"}
 
 
 async def test_every_reference_of_the_document_leads_somewhere(http: httpx.AsyncClient) -> None:

@@ -11,6 +11,10 @@ import pytest
 
 from support.proxy import Proxy
 from taskflow import Client, Inspector, TaskState
+from taskflow.application.commands import CreateTask
+from taskflow.application.idempotency import RequestKey
+from taskflow.application.service import TaskService
+from taskflow.config import load_settings
 
 TASKS = "/api/v1/tasks"
 BODY: dict[str, Any] = {"type": "demo", "payload": {"message": "hello"}}
@@ -105,6 +109,19 @@ async def test_a_request_whose_answer_was_lost_is_sent_again(http_with: Any, pro
 
     assert lost.status_code == 503
     assert (again.status_code, await pending(client)) == (200, 2)
+
+
+async def test_who_is_told_apart_has_keys_of_its_own(client: Client) -> None:
+    service = TaskService(client, settings=load_settings(environ={}))
+    command = CreateTask(type="demo", payload={"message": "hello"})
+
+    ada, bob, again = [
+        await service.create(command, RequestKey(scope, "a", b"body")) for scope in ("ada", "bob", "ada")
+    ]
+
+    assert ada.id != bob.id
+    assert (again.id, again.existing) == (ada.id, True)
+    await service.close()
 
 
 async def test_a_refused_body_does_not_use_up_the_key(http: httpx.AsyncClient) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ OPENAPI = OpenAPIConfig(
 def document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI document: Litestar's, with what our own code does: request bodies, entity tags, errors.
 
-    A handler says in its `opt` what its `body` is, which `errors` it can answer with, whether it sends an `etag`,
-    and whether a viewer can be told that it has had all (`done`).
+    A handler says in its `opt` what its `body` is, which `headers` it reads by itself, which it `sends`, which `errors` it can
+    answer with, whether it has an `etag`, and whether a viewer can be told that it has had all (`done`).
     """
     found: dict[str, Any] = app.openapi_schema.to_schema()
     notes = {
@@ -65,6 +65,8 @@ def document(app: Litestar) -> dict[str, Any]:
                 _describe_tag(operation)
             if "done" in opt:
                 operation["responses"]["204"] = {"description": "The entry of `Last-Event-ID` was the last one."}
+            _describe_headers(operation, opt.get("headers", {}))
+            _describe_sent(operation, opt.get("sends", {}))
             _describe_errors(operation, errors, schemas[-1])
     if app.state.around.guarded:
         _describe_access(found, notes)
@@ -94,18 +96,25 @@ def _describe_access(found: dict[str, Any], notes: dict[str, dict[str, Any]]) ->
 
 def _describe_tag(operation: dict[str, Any]) -> None:
     """Say that an operation sends an entity tag, and 304 to who has it already."""
-    tag = {"ETag": {"description": "Changes when the answer does.", "schema": {"type": "string"}}}
-    operation["responses"]["200"].setdefault("headers", {}).update(tag)
+    _describe_sent(operation, {"ETag": "Changes when the answer does."})
     operation["responses"]["304"] = {"description": "It is as it was: the ETag is the one of `If-None-Match`."}
-    operation.setdefault("parameters", []).append(
-        {
-            "name": "If-None-Match",
-            "in": "header",
-            "required": False,
-            "description": "ETags of answers that the client has.",
-            "schema": {"type": "string"},
-        }
-    )
+    _describe_headers(operation, {"If-None-Match": "ETags of answers that the client has."})
+
+
+def _describe_sent(operation: dict[str, Any], headers: Mapping[str, str]) -> None:
+    """Name headers of the answers that carry what was asked for."""
+    known = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
+    for status, response in operation["responses"].items():
+        if status in {"200", "201"}:
+            response.setdefault("headers", {}).update(known)
+
+
+def _describe_headers(operation: dict[str, Any], headers: Mapping[str, str]) -> None:
+    """Name headers that our own code reads."""
+    for name, text in headers.items():
+        operation.setdefault("parameters", []).append(
+            {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
+        )
 
 
 def _describe_errors(operation: dict[str, Any], errors: Iterable[type[TaskFlowError]], schema: dict[str, Any]) -> None:

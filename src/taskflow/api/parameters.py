@@ -15,11 +15,3 @@ IfMatch = Annotated[
     str | None,
     HeaderParameter(name="If-Match", description="The ETag it must still have; otherwise nothing is changed: 412."),
 ]
-IdempotencyKey = Annotated[
-    str | None,
-    HeaderParameter(
-        name="Idempotency-Key",
-        description="Of requests with the same key and the same body (byte for byte), one creates a task within 24 h; 1 to 255 "
-        "printable ASCII characters.",
-    ),
-]

@@ -52,7 +52,12 @@ async def list_schedules(request: ApiRequest) -> Answer[list[schemas.ScheduleBod
 
 @post(
     "/",
-    opt={"body": schemas.CreateScheduleBody, "errors": (*_PUT, ScheduleExists), "scope": "admin"},
+    opt={
+        "body": schemas.CreateScheduleBody,
+        "sends": {"Location": "Where the schedule can be read."},
+        "errors": (*_PUT, ScheduleExists),
+        "scope": "admin",
+    },
     operation_id="createSchedule",
     summary="Create a schedule",
 )
@@ -116,7 +121,11 @@ async def remove(request: ApiRequest, schedule_id: ScheduleId) -> Answer[Message
 
 @post(
     "/{schedule_id:str}/run",
-    opt={"errors": (ScheduleNotFound, ScheduleElsewhere, DuplicateTask), "scope": "admin"},
+    opt={
+        "sends": {"Location": "Where the task can be read."},
+        "errors": (ScheduleNotFound, ScheduleElsewhere, DuplicateTask),
+        "scope": "admin",
+    },
     operation_id="runSchedule",
     summary="Run a schedule now",
 )

@@ -18,7 +18,7 @@ from taskflow.api import links
 from taskflow.api.answer import Answer, Tagged, etag, matches
 from taskflow.api.bodies import read_batch, read_body, read_edit, read_span, read_task
 from taskflow.api.errors import PreconditionFailed, body_of
-from taskflow.api.parameters import IdempotencyKey, IfMatch, Queue, TaskId
+from taskflow.api.parameters import IfMatch, Queue, TaskId
 from taskflow.api.protocol import header
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import tasks as schemas
@@ -53,6 +53,7 @@ from taskflow.task import TaskInfo, TaskState
 MAX_WAIT = timedelta(seconds=60)
 """The longest a request may wait for a result."""
 _LOG = structlog.get_logger("taskflow.audit")
+_IDEMPOTENCY = b"idempotency-key"
 _LOOK_UP = (InvalidTaskId, InvalidQueue, TaskNotFound)
 _CREATE = (
     InvalidOption,
@@ -70,7 +71,15 @@ _CREATE = (
 
 @post(
     "/",
-    opt={"body": schemas.CreateTaskBody, "errors": (*_CREATE, TaskConflict, IdempotencyConflict)},
+    opt={
+        "body": schemas.CreateTaskBody,
+        "headers": {
+            "Idempotency-Key": "Of requests with the same key and the same body (byte for byte), one creates a task within "
+            "24 h; 1 to 255 printable ASCII characters."
+        },
+        "sends": {"Location": "Where the task can be read."},
+        "errors": (*_CREATE, TaskConflict, IdempotencyConflict),
+    },
     operation_id="createTask",
     summary="Create a task",
     responses={
@@ -80,14 +89,15 @@ _CREATE = (
         )
     },
 )
-async def create(request: ApiRequest, idempotency_key: IdempotencyKey = None) -> Answer[schemas.Created]:
+async def create(request: ApiRequest) -> Answer[schemas.Created]:
     """Create a task. Answers once it is stored; the header Location names it.
 
     Where its unique lock asks for the task that holds it, and there is one, that one is named: 200. So is the task that an
     earlier request with the same Idempotency-Key created; `status` is its state now, or the first one if it is gone.
     """
     body = await read_body(request)
-    key = None if idempotency_key is None else RequestKey(request.principal, idempotency_key, body)
+    given = header(request.scope, _IDEMPOTENCY)  # as a parameter of Litestar's, it would cost the requests without it
+    key = None if given is None else RequestKey(request.principal, given.decode("latin-1"), body)
     info = await request.service.create(read_task(body), key)
     return Answer(
         schemas.created(info), 200 if info.existing else 201, {"Location": f"/api/v1/tasks/{quote(info.id, safe='')}"}
@@ -106,7 +116,7 @@ async def create_batch(request: ApiRequest) -> Answer[schemas.BatchCreated]:
 
     An Idempotency-Key is refused here: give the tasks a `task_id` each, and send what failed again.
     """
-    if header(request.scope, b"idempotency-key") is not None:
+    if header(request.scope, _IDEMPOTENCY) is not None:
         raise InvalidOption(
             "Idempotency-Key", "is not for batches; give each task a task_id, so that none is created twice"
         )
@@ -141,7 +151,14 @@ def _refused(error: TaskFlowError) -> schemas.BatchResult:
 
 @get(
     "/",
-    opt={"errors": (InvalidOption, InvalidTaskState, InvalidQueue, QueueNotFound)},
+    opt={
+        "sends": {
+            "X-Total-Count": "By pages: how many tasks there are.",
+            "X-Next-Cursor": "By cursor: what to send as `cursor` next; missing at the end.",
+            "Link": "Other pages (first, prev, next, last), or behind the cursor (next), relative to this URL.",
+        },
+        "errors": (InvalidOption, InvalidTaskState, InvalidQueue, QueueNotFound),
+    },
     operation_id="listTasks",
     summary="List tasks",
 )
