@@ -30,14 +30,17 @@ TASKS = 250
 """How many tasks stand in each queue."""
 APP = """
 import asyncio, os
+from pathlib import Path
 from taskflow import TaskContext, TaskFlow
 
 app = TaskFlow()
 journal = os.open(os.environ["JOURNAL"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
 @app.task("note")
-async def note(ctx: TaskContext, seconds: float = 0.02) -> None:
+async def note(ctx: TaskContext, seconds: float = 0.02, gate: str = "/") -> None:
     os.write(journal, f"start {ctx.id} {ctx.queue} {os.getpid()}\\n".encode())
+    while not Path(gate).exists():
+        await asyncio.sleep(0.005)
     await asyncio.sleep(seconds)
     os.write(journal, f"end {ctx.id} {ctx.queue} {os.getpid()}\\n".encode())
 """
@@ -140,11 +143,16 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_thousand_tasks_over_four_queues_are_shared_by_weight(fleet: Fleet, raw: redis.Redis, port: int) -> None:
+def test_a_thousand_tasks_over_four_queues_are_shared_by_weight(
+    fleet: Fleet, raw: redis.Redis, port: int, tmp_path: Path
+) -> None:
     api = _start_api(fleet, port)
     _publish_types(fleet, raw)
-    ids = {task for queue in WEIGHTS for task in _create(api, queue, TASKS)}
+    gate = tmp_path / "gate"
+    ids = {task for queue in WEIGHTS for task in _create(api, queue, TASKS, gate=str(gate))}
     first, second = _start_worker(fleet, raw, 10), _start_worker(fleet, raw, 10)
+    wait_until_sync(lambda: len(fleet.journal()) == 20, 20)  # until both have begun, none goes on
+    gate.touch()
 
     wait_until_sync(lambda: sum(queue["completed"] for queue in _stats(api).values()) == len(ids), 60)
 

@@ -32,7 +32,7 @@ MOST_AT_ONCE = 500
 OVERLAP_FROM = 32
 """From how many slots on two round trips overlap; below, their halves are too small to be worth it (measured)."""
 ARMED_SECONDS = 1.0
-"""How long (s) a watch that keeps a slot, to take a task at the moment of its push, waits before it looks up again."""
+"""How long (s) a watch that takes a task at the moment of its push waits before it looks up again."""
 OUTAGE_FIRST, OUTAGE_LONGEST = 0.05, 2.0
 """How long (s) to wait before the next try while Redis does not answer."""
 
@@ -90,6 +90,7 @@ class Fetcher:
         self._work = asyncio.Event()
         self._fetches = 0
         self._reserved = 0
+        self._armed = 0
         self._lost_fetches: list[tuple[str, list[str]]] = []
         self._reclaiming = 0
         self._rand = random.Random()  # noqa: S311 - it shares out slots
@@ -104,7 +105,7 @@ class Fetcher:
     @property
     def fetching(self) -> bool:
         """Whether a round trip is under way that may bring tasks, or may have brought some that are to be put back."""
-        return self._reserved > 0 or bool(self._lost_fetches) or self._reclaiming > 0
+        return self._reserved + self._armed > 0 or bool(self._lost_fetches) or self._reclaiming > 0
 
     def news(self) -> None:
         """Wake a round trip: an outcome waits, a slot has become free, or a queue may hold tasks."""
@@ -130,6 +131,11 @@ class Fetcher:
         """Take tasks again."""
         self._held = False
         self.news()
+
+    @property
+    def _free(self) -> int:
+        """How many slots are free, and not spoken for by a round trip."""
+        return self._executor.free - self._reserved
 
     @property
     def _resting(self) -> bool:
@@ -191,9 +197,9 @@ class Fetcher:
     def _wants(self) -> dict[str, int]:
         if self._resting:
             return {}
-        slots = self._executor.free - self._reserved
+        slots = self._free
         most = -(-self._executor.concurrency // self._round_trips)
-        slots = min(slots, most, MOST_AT_ONCE, self._lifetime.left - self._reserved)
+        slots = min(slots, most, MOST_AT_ONCE, self._lifetime.left - self._reserved - self._armed)
         if slots <= 0:
             return {}
         busy = self._watches.busy
@@ -215,11 +221,13 @@ class Fetcher:
 
     def _without(self, queue: str, deliveries: list[Delivery]) -> list[Delivery]:
         """Give back what came of a queue that is served no longer; return the rest."""
-        for delivery in deliveries:
-            if delivery.queue == queue:
-                self._leases.add(delivery)
-                self._completer.add(delivery, Requeue())
+        self._give_back([delivery for delivery in deliveries if delivery.queue == queue])
         return [delivery for delivery in deliveries if delivery.queue != queue]
+
+    def _give_back(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            self._leases.add(delivery)
+            self._completer.add(delivery, Requeue())
 
     def _start(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
@@ -276,30 +284,37 @@ class Fetcher:
         return watch.woken
 
     def _has_slots_to_spare(self) -> bool:
-        """Whether a watch may keep a slot while it waits: at least half of all must stay free for the other queues."""
-        spare = self._executor.free - self._reserved - 1
-        if self._resting or self._lifetime.left - self._reserved <= self._executor.concurrency:
+        """Whether a watch may take a task by itself: half of all slots must stay free beside those of all such watches."""
+        spare = self._free - self._armed - 1
+        if self._resting or self._lifetime.left - self._reserved - self._armed <= self._executor.concurrency:
             return False
         return spare >= self._executor.concurrency / 2
 
     async def _take_at_push(self, blocking: Broker, watch: Watch) -> bool:
+        """Take a task at the moment of its push.
+
+        No slot is kept for it, as other queues may need them all meanwhile; then it goes back to the front of its queue.
+        """
         self._fetches += 1
         owner = f"{self._server_id}:{self._fetches}"
-        self._reserved += 1
+        self._armed += 1
         try:
             got = await blocking.take_at_push(watch.queue, seconds=ARMED_SECONDS, owner=owner)
         except BaseException:
             self._lost_fetches.append((owner, [watch.queue]))
+            self.news()  # what was lost is to be put back
             raise
         finally:
-            self._reserved -= 1
-            self.news()  # the slot is free for the other queues, and what was lost is to be put back
+            self._armed -= 1
         if got.paused:
             watch.blocked()
         elif got.deliveries:
             watch.pause = 0.0
             gone = self._watches.get(watch.queue) is not watch
-            self._start(self._without(watch.queue, got.deliveries) if gone else got.deliveries)
+            if gone or self._held or self._free <= 0:
+                self._give_back(got.deliveries)
+            else:
+                self._start(got.deliveries)
         elif got.pushed:
             watch.missed()
         return bool(got.deliveries)
