@@ -438,7 +438,7 @@ async def test_a_worker_does_not_wait_for_ever(
     wait_until: WaitUntil,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("taskflow.worker.server._SETTLE_AT_STOP", 0.1)
+    monkeypatch.setattr("taskflow.worker.drain._SETTLE", 0.1)
     given_up = asyncio.Event()
 
     async def on_dead(task: TaskInfo, error: BaseException) -> None:
