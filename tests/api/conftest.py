@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 
 from support.contract import Contract
@@ -17,6 +21,7 @@ from taskflow.asgi import create_app, serve
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.client import Client
 from taskflow.config import Settings, load_settings
+from taskflow.observability.logs import configure_logging
 from taskflow.worker.handler import Handler
 
 Publish = Callable[..., Awaitable[None]]
@@ -131,3 +136,17 @@ def publish(client: Client) -> Publish:
         )
 
     return publish
+
+
+@pytest.fixture
+def log_lines(tmp_path: Path) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """`log_lines()`: the lines of JSON logged so far."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with (tmp_path / "log").open("w+") as stream:
+        configure_logging("info", "json", stream)
+        yield lambda: [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)

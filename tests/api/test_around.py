@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from taskflow.api import middleware
@@ -21,7 +17,6 @@ from taskflow.asgi import check_address, serve
 from taskflow.client import Client
 from taskflow.config import load_settings
 from taskflow.errors import ConfigError
-from taskflow.observability.logs import configure_logging
 
 TASKS = "/api/v1/tasks"
 
@@ -48,26 +43,12 @@ async def test_errors_have_a_request_id_too(http: httpx.AsyncClient) -> None:
 # -- log --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def lines(tmp_path: Path) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """`lines()`: the lines of JSON logged so far."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    with (tmp_path / "log").open("w+") as stream:
-        configure_logging("info", "json", stream)
-        yield lambda: [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-        structlog.reset_defaults()
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        logging.captureWarnings(capture=False)
-
-
-async def test_each_request_is_one_line(lines: Any, http: httpx.AsyncClient, wait_until: Any) -> None:
+async def test_each_request_is_one_line(log_lines: Any, http: httpx.AsyncClient, wait_until: Any) -> None:
     await http.get(f"{TASKS}/nobody?secret=1", headers={"X-Request-ID": "mine"})
     await http.get("/live")
 
     def requests() -> list[dict[str, Any]]:
-        return [line for line in lines() if line["event"] == "request"]
+        return [line for line in log_lines() if line["event"] == "request"]
 
     await wait_until(requests)
     (line,) = requests()
@@ -226,8 +207,8 @@ async def test_the_openapi_document_describes_every_operation(http: httpx.AsyncC
     schema = create["requestBody"]["content"]["application/json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/CreateTaskBody"}
     assert document["components"]["schemas"]["CreateTaskBody"]["required"] == ["type", "payload"]
-    assert set(create["responses"]) == {"200", "201", "400", "401", "403", "409", "413", "415", "503"}
-    assert set(operations["getTask"]["responses"]) == {"200", "304", "400", "401", "403", "404", "503"}
+    assert set(create["responses"]) == {"200", "201", "400", "401", "403", "409", "413", "415", "429", "503"}
+    assert set(operations["getTask"]["responses"]) == {"200", "304", "400", "401", "403", "404", "429", "503"}
     examples = operations["cancelTask"]["responses"]["409"]["content"]["application/json"]["examples"]
     assert examples["TASK_FINISHED"]["value"]["code"] == "TASK_FINISHED"
     assert all(item["summary"] for item in operations.values())

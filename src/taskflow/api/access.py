@@ -11,9 +11,11 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
-from taskflow.api.errors import Unauthorized
+from taskflow.api.errors import RateLimited, Unauthorized, body_of
 from taskflow.api.keys import KeyRing
-from taskflow.api.protocol import ASGIApp, Receive, Scope, Send, header
+from taskflow.api.middleware import respond
+from taskflow.api.protocol import ASGIApp, Receive, Scope, Send, address_of, header
+from taskflow.api.rate import Buckets
 from taskflow.application.limited import LimitedService
 from taskflow.config.keys import KeyRecord
 from taskflow.config.keys import Scope as KeyScope
@@ -31,14 +33,24 @@ _BEARER = b"bearer "
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def authentication(app: ASGIApp, keys: KeyRing) -> ASGIApp:
-    """Find out whose key a request has; what may be done without one is for the routes to say."""
+def authentication(app: ASGIApp, keys: KeyRing, failures: Buckets | None) -> ASGIApp:
+    """Find out whose key a request has; what may be done without one is for the routes to say.
+
+    An address that has tried too many wrong keys is told to wait, and its keys are not looked at.
+    """
 
     async def with_key(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (given := given_key(scope)) is not None:
+            if failures is not None and (wait := failures.wait(address_of(scope))):
+                error = RateLimited("too many wrong keys came from this address", wait)
+                await respond(send, error.status, body_of(error), error.headers)
+                return
             scope[GIVEN] = True
             record = keys.find(given)
-            if record is not None:
+            if record is None:
+                if failures is not None:
+                    failures.take(address_of(scope))
+            else:
                 scope[KEY] = record
                 scope[PRINCIPAL] = record.name
         await app(scope, receive, send)

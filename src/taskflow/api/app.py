@@ -14,9 +14,11 @@ from taskflow.api.errors import handle
 from taskflow.api.keys import KeyRing
 from taskflow.api.places import Places
 from taskflow.api.protocol import ASGIApp
+from taskflow.api.rate import Buckets
 from taskflow.api.request import ApiRequest, Surroundings
 from taskflow.application.service import TaskService
 from taskflow.config import Settings
+from taskflow.observability.audit_log import AuditLog
 from taskflow.observability.metrics import ApiMetrics
 from taskflow.observability.request_log import RequestLog
 
@@ -39,9 +41,8 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
     keys = KeyRing(auth) if auth.enabled else None
     metrics = ApiMetrics()
     places = Places(settings.api.streams.max, settings.api.streams.per_client)
-    around = Surroundings(
-        service, settings, metrics, closing, int(settings.server.http.body_limit), places, keys is not None
-    )
+    body_limit = int(settings.server.http.body_limit)
+    around = Surroundings(service, settings, metrics, closing, body_limit, places, AuditLog(), keys is not None)
     resources = Router(
         PREFIX,
         route_handlers=[
@@ -69,9 +70,11 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
 
 def _wrapped(app: ASGIApp, settings: Settings, metrics: ApiMetrics, keys: KeyRing | None) -> ASGIApp:
     """Return the application within the middleware; the last one here is the outermost."""
-    http = settings.server.http
+    http, limit = settings.server.http, settings.api.rate_limit
+    if (buckets := Buckets.of(limit.rate, limit.burst)) is not None:
+        app = middleware.rate_limit(app, buckets)
     if keys is not None:
-        app = access.authentication(app, keys)
+        app = access.authentication(app, keys, Buckets.of(limit.failures))
     app = middleware.cors(app, settings.api.cors.allow_origins)
     app = middleware.recovery(app)
     app = middleware.security_headers(app)

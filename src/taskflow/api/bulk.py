@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Annotated, get_args
 
-import structlog
 from litestar import Router, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import PathParameter, QueryParameter
@@ -20,7 +19,6 @@ from taskflow.errors import InvalidOption, InvalidQueue, InvalidTaskState, Queue
 
 MAX_SECONDS = 20.0
 """After which a request answers with what it has done: proxies and clients wait no longer than 30 or 60 s by habit."""
-_LOG = structlog.get_logger("taskflow.audit")
 _WORDS: dict[Action, tuple[str, str]] = {
     "run": ("Run tasks now", "tasks run"),
     "archive": ("Give up tasks", "tasks archived"),
@@ -66,16 +64,7 @@ def _handler(action: Action) -> HTTPRouteHandler:
         ends_at = time.monotonic() + MAX_SECONDS
         closing = request.around.closing
         done = await request.service.scan.steer(command, lambda: time.monotonic() < ends_at and not closing.is_set())
-        _LOG.info(
-            event,
-            queue=queue,
-            state=status,
-            count=done.count,
-            type=task_type,
-            q=text,
-            group=group,
-            request_id=request.id,
-        )
+        request.audit(event, queue=queue, state=status, count=done.count, type=task_type, q=text, group=group)
         return Answer(schemas.SteeredBody(done.count, done.next_cursor is None, done.next_cursor))
 
     return post(

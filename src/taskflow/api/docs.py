@@ -12,7 +12,7 @@ from litestar import Litestar, Response, Router, get
 from litestar.openapi.config import OpenAPIConfig
 
 from taskflow.api.access import scope_of
-from taskflow.api.errors import BodyTooLarge, ForeignOrigin, Unauthorized, UnsupportedMediaType
+from taskflow.api.errors import BodyTooLarge, ForeignOrigin, RateLimited, Unauthorized, UnsupportedMediaType
 from taskflow.api.middleware import CONTENT_POLICY
 from taskflow.api.protocol import Scope
 from taskflow.api.request import ApiRequest
@@ -75,7 +75,7 @@ def document(app: Litestar) -> dict[str, Any]:
 
 def _always(method: str) -> list[type[TaskFlowError]]:
     """Return the errors of every operation."""
-    always: list[type[TaskFlowError]] = [BrokerUnavailable, Unauthorized, Forbidden]
+    always: list[type[TaskFlowError]] = [BrokerUnavailable, Unauthorized, Forbidden, RateLimited]
     return always if method == "get" else [*always, ForeignOrigin]
 
 

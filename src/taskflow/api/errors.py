@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -96,6 +97,27 @@ class TooManyStreams(TaskFlowError):
     def details(self) -> dict[str, object]:
         """The setting and its value."""
         return {"setting": self.setting, "limit": self.limit}
+
+
+class RateLimited(TaskFlowError):
+    """The key or the address asks too often, or has tried too many wrong keys."""
+
+    status = 429
+    code = "RATE_LIMITED"
+
+    def __init__(self, what: str, wait: float) -> None:
+        self.seconds = math.ceil(wait)
+        super().__init__(f"{what}; try again in {self.seconds} s")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again."""
+        return {"Retry-After": str(self.seconds)}
+
+    @property
+    def details(self) -> dict[str, object]:
+        """When to try again, in seconds."""
+        return {"retry_after_seconds": self.seconds}
 
 
 class ForeignOrigin(TaskFlowError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from taskflow.api import errors
-from taskflow.api.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, header
+from taskflow.api.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, address_of, header, route_path
+from taskflow.api.rate import Buckets
 from taskflow.api.schemas.errors import ErrorBody
 from taskflow.observability.metrics import ApiMetrics
 from taskflow.observability.request_log import RequestLog
@@ -32,6 +33,7 @@ _ALLOWED_HEADERS = (
     b"Content-Type, X-Request-ID, Last-Event-ID, Authorization, X-API-Key, Idempotency-Key, If-Match, If-None-Match"
 )
 _EXPOSED_HEADERS = b"X-Request-ID, X-Total-Count, X-Next-Cursor, Link, Location, ETag, Retry-After"
+_PROBES = frozenset({"/health", "/ready", "/live"})
 _PREFLIGHT_SECONDS = b"600"
 
 
@@ -180,9 +182,33 @@ async def _answer_preflight(send: Send, origin: bytes) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def respond(send: Send, status: int, body: ErrorBody) -> None:
-    """Send an error."""
+def rate_limit(app: ASGIApp, buckets: Buckets) -> ASGIApp:
+    """Let a key, and an address without one, ask only so often; probes are not counted."""
+
+    async def with_rate_limit(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and route_path(scope) not in _PROBES:
+            wait = buckets.take(_asker(scope))
+            if wait:
+                error = errors.RateLimited("too many requests", wait)
+                await respond(send, error.status, errors.body_of(error), error.headers)
+                return
+        await app(scope, receive, send)
+
+    return with_rate_limit
+
+
+def _asker(scope: Scope) -> str:
+    principal = scope.get("taskflow.principal")
+    return f"key {principal}" if principal else f"address {address_of(scope)}"
+
+
+async def respond(send: Send, status: int, body: ErrorBody, more: Mapping[str, str] | None = None) -> None:
+    """Send an error, with more headers."""
     data = errors.encoded(body)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    headers = [
+        *((name.lower().encode(), value.encode()) for name, value in (more or {}).items()),
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(data)).encode()),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": data})

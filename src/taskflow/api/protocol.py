@@ -22,3 +22,16 @@ def header(scope: Mapping[str, Any], name: bytes) -> bytes | None:
             found: bytes = value
             return found
     return None
+
+
+def route_path(scope: Mapping[str, Any]) -> str:
+    """Return the path within the application, wherever it is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root + "/") else path
+
+
+def address_of(scope: Mapping[str, Any]) -> str:
+    """Return the address of whoever asks; '' if the server does not tell."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""

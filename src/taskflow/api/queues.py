@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import structlog
 from litestar import Router, delete, get, post
 from litestar.params import QueryParameter
 
@@ -16,7 +15,6 @@ from taskflow.application.commands import RemoveQueue
 from taskflow.errors import InvalidOption, InvalidQueue, QueueActive, QueueNotEmpty, QueueNotFound
 from taskflow.task import check_queue
 
-_LOG = structlog.get_logger("taskflow.audit")
 _LOOK_UP = (InvalidQueue, QueueNotFound)
 
 
@@ -85,7 +83,7 @@ async def remove(
     """
     check_queue(queue)
     count = await request.service.remove_queue(RemoveQueue(queue, force))
-    _LOG.info("queue deleted", queue=queue, tasks=count, force=force, request_id=request.id)
+    request.audit("queue deleted", queue=queue, tasks=count, force=force)
     return Answer(schemas.QueueDeleted("queue deleted", count))
 
 
@@ -99,7 +97,7 @@ async def remove(
 async def pause(request: ApiRequest, queue: QueueName) -> Answer[schemas.QueueBody]:
     """Stop workers from taking tasks of a queue; what runs goes on."""
     await request.service.pause(queue)
-    _LOG.info("queue paused", queue=queue, request_id=request.id)
+    request.audit("queue paused", queue=queue)
     return await _state(request, queue)
 
 
@@ -113,7 +111,7 @@ async def pause(request: ApiRequest, queue: QueueName) -> Answer[schemas.QueueBo
 async def resume(request: ApiRequest, queue: QueueName) -> Answer[schemas.QueueBody]:
     """Let workers take tasks of a queue again."""
     await request.service.resume(queue)
-    _LOG.info("queue resumed", queue=queue, request_id=request.id)
+    request.audit("queue resumed", queue=queue)
     return await _state(request, queue)
 
 

@@ -10,8 +10,10 @@ from litestar.datastructures import State
 from msgspec import Struct
 
 from taskflow.api.places import Places
+from taskflow.api.protocol import address_of
 from taskflow.application.service import TaskService
 from taskflow.config import Settings
+from taskflow.observability.audit_log import AuditLog
 from taskflow.observability.metrics import ApiMetrics
 
 
@@ -24,6 +26,7 @@ class Surroundings(Struct, frozen=True):
     closing: asyncio.Event
     body_limit: int
     places: Places
+    audit_log: AuditLog
     guarded: bool = False
     """Whether an API key is asked for."""
 
@@ -56,9 +59,15 @@ class ApiRequest(Request[Any, Any, State]):
     @property
     def client_name(self) -> str:
         """Who is counted as one client: the API key, or the address while there are no keys."""
-        address = self.scope.get("client")
-        return self.principal or (address[0] if address else "")
+        return self.principal or address_of(self.scope)
 
     def check_place(self) -> None:
         """Refuse the client an event stream if too many are open. Raises `TooManyStreams`."""
         self.around.places.check(self.client_name)
+
+    def audit(self, action: str, **facts: object) -> None:
+        """Log a change that this request has made: what was done, to what, by whose key, from where."""
+        self.around.audit_log.add(
+            action,
+            {**facts, "request_id": self.id, "key": self.principal or None, "address": address_of(self.scope)},
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import quote
 
-import structlog
 from litestar import Router, delete, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
@@ -31,7 +30,6 @@ from taskflow.errors import (
     ScheduleNotFound,
 )
 
-_LOG = structlog.get_logger("taskflow.audit")
 _PUT = (
     InvalidOption,
     InvalidTaskType,
@@ -65,7 +63,7 @@ async def create(request: ApiRequest) -> Answer[schemas.ScheduleDetails]:
     """Keep a new periodic task in Redis; a scheduler that runs takes it up at once."""
     command = read_new_schedule(await read_body(request))
     entry = await request.service.schedules.put(command, replace=False)
-    _LOG.info("schedule created", schedule_id=entry.id, spec=entry.spec, type=entry.type, request_id=request.id)
+    request.audit("schedule created", schedule_id=entry.id, spec=entry.spec, type=entry.type)
     return Answer(await _details(request, entry.id), 201, {"Location": f"/api/v1/schedules/{quote(entry.id, safe='')}"})
 
 
@@ -101,7 +99,7 @@ async def replace(request: ApiRequest, schedule_id: ScheduleId) -> Answer[schema
         entry, status = await request.service.schedules.put(command, replace=False), 201
     except ScheduleExists:
         entry, status = await request.service.schedules.put(command), 200
-    _LOG.info("schedule put", schedule_id=entry.id, spec=entry.spec, type=entry.type, request_id=request.id)
+    request.audit("schedule put", schedule_id=entry.id, spec=entry.spec, type=entry.type)
     return Answer(await _details(request, entry.id), status)
 
 
@@ -115,7 +113,7 @@ async def replace(request: ApiRequest, schedule_id: ScheduleId) -> Answer[schema
 async def remove(request: ApiRequest, schedule_id: ScheduleId) -> Answer[Message]:
     """Forget a periodic task kept in Redis, with its events; tasks that it has enqueued stay."""
     await request.service.schedules.delete(schedule_id)
-    _LOG.info("schedule deleted", schedule_id=schedule_id, request_id=request.id)
+    request.audit("schedule deleted", schedule_id=schedule_id)
     return Answer(Message("schedule deleted"))
 
 
@@ -132,7 +130,7 @@ async def remove(request: ApiRequest, schedule_id: ScheduleId) -> Answer[Message
 async def run(request: ApiRequest, schedule_id: ScheduleId) -> Answer[Created]:
     """Enqueue a task of a schedule now, beside its times. The header Location names it."""
     info = await request.service.schedules.run(schedule_id)
-    _LOG.info("schedule run", schedule_id=schedule_id, task_id=info.id, request_id=request.id)
+    request.audit("schedule run", schedule_id=schedule_id, task_id=info.id)
     return Answer(created(info), 201, {"Location": f"/api/v1/tasks/{quote(info.id, safe='')}"})
 
 
@@ -146,7 +144,7 @@ async def run(request: ApiRequest, schedule_id: ScheduleId) -> Answer[Created]:
 async def pause(request: ApiRequest, schedule_id: ScheduleId) -> Answer[schemas.ScheduleDetails]:
     """Let a periodic task fire no more; times that pass meanwhile are not missed ones."""
     await request.service.schedules.pause(schedule_id)
-    _LOG.info("schedule paused", schedule_id=schedule_id, request_id=request.id)
+    request.audit("schedule paused", schedule_id=schedule_id)
     return Answer(await _details(request, schedule_id))
 
 
@@ -160,7 +158,7 @@ async def pause(request: ApiRequest, schedule_id: ScheduleId) -> Answer[schemas.
 async def resume(request: ApiRequest, schedule_id: ScheduleId) -> Answer[schemas.ScheduleDetails]:
     """Let a periodic task fire again, from now on."""
     await request.service.schedules.resume(schedule_id)
-    _LOG.info("schedule resumed", schedule_id=schedule_id, request_id=request.id)
+    request.audit("schedule resumed", schedule_id=schedule_id)
     return Answer(await _details(request, schedule_id))
 
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import structlog
 from litestar import Router, delete, get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
@@ -52,7 +51,6 @@ from taskflow.task import TaskInfo, TaskState
 
 MAX_WAIT = timedelta(seconds=60)
 """The longest a request may wait for a result."""
-_LOG = structlog.get_logger("taskflow.audit")
 _IDEMPOTENCY = b"idempotency-key"
 _LOOK_UP = (InvalidTaskId, InvalidQueue, TaskNotFound)
 _CREATE = (
@@ -99,6 +97,8 @@ async def create(request: ApiRequest) -> Answer[schemas.Created]:
     given = header(request.scope, _IDEMPOTENCY)  # as a parameter of Litestar's, it would cost the requests without it
     key = None if given is None else RequestKey(request.principal, given.decode("latin-1"), body)
     info = await request.service.create(read_task(body), key)
+    if not info.existing:
+        request.audit("task created", task_id=info.id, queue=info.queue, type=info.type)
     return Answer(
         schemas.created(info), 200 if info.existing else 201, {"Location": f"/api/v1/tasks/{quote(info.id, safe='')}"}
     )
@@ -133,6 +133,7 @@ async def create_batch(request: ApiRequest) -> Answer[schemas.BatchCreated]:
     final = [_result(next(answers)) if result is None else result for result in results]
     failed = sum(result.error is not UNSET for result in final)
     existing = sum(result.existing for result in final)
+    request.audit("tasks created", count=len(final) - failed - existing, failed=failed)
     return Answer(schemas.BatchCreated(len(final) - failed - existing, failed, final))
 
 
@@ -281,7 +282,7 @@ async def _unless_closing(request: ApiRequest, waiting: Coroutine[Any, Any, Task
 async def remove(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[Message]:
     """Delete a task that is not running."""
     await request.service.delete(DeleteTask(task_id, queue))
-    _LOG.info("task deleted", task_id=task_id, request_id=request.id)
+    request.audit("task deleted", task_id=task_id)
     return Answer(Message("task deleted"))
 
 
@@ -295,7 +296,7 @@ async def remove(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> A
 async def cancel(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[Message]:
     """Stop a task for good. A running one is told to stop, and is archived when it has."""
     state = await request.service.cancel(CancelTask(task_id, queue))
-    _LOG.info("task cancelled", task_id=task_id, state=state.value, request_id=request.id)
+    request.audit("task cancelled", task_id=task_id, state=state.value)
     return Answer(Message("task cancelled"))
 
 
@@ -310,7 +311,7 @@ async def run(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answ
     """Make a task pending, whatever it waits for or however it ended; one that was cancelled runs again."""
     info = await request.service.get(GetTask(task_id, queue))
     state = await request.service.run(RunTask(info.id, info.queue))
-    _LOG.info("task run", task_id=task_id, queue=info.queue, state=state.value, request_id=request.id)
+    request.audit("task run", task_id=task_id, queue=info.queue, state=state.value)
     return Tagged(await _body(request, await _then(request, info, TaskState.PENDING)))
 
 
@@ -325,7 +326,7 @@ async def archive(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> 
     """Archive a task that is not running, and free its unique lock."""
     info = await request.service.get(GetTask(task_id, queue))
     state = await request.service.archive(ArchiveTask(info.id, info.queue))
-    _LOG.info("task archived", task_id=task_id, queue=info.queue, state=state.value, request_id=request.id)
+    request.audit("task archived", task_id=task_id, queue=info.queue, state=state.value)
     return Tagged(await _body(request, await _then(request, info, TaskState.ARCHIVED)))
 
 
@@ -366,13 +367,12 @@ async def edit(
     if if_match is not None:
         await _check_unchanged(request, await request.service.get(GetTask(task_id, queue)), if_match)
     info = await request.service.edit(command)
-    _LOG.info(
+    request.audit(
         "task edited",
         task_id=task_id,
         queue=info.queue,
         payload=command.payload is not UNSET,
         process_at=command.process_at is not None,
-        request_id=request.id,
     )
     return Tagged(await _body(request, info))
 

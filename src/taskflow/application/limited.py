@@ -238,6 +238,11 @@ class _LimitedProgress(TaskProgress):
         await self._check(task_id)
         return await super().info(task_id)
 
+    async def has_told_all(self, task_id: str, stream_id: str) -> bool:
+        """Whether an entry is the last of a task that has ended."""
+        await self._check(task_id)
+        return await super().has_told_all(task_id, stream_id)
+
     async def follow(
         self, task_id: str, *, queue: str | None = None, after: str | None = None, history: bool = False
     ) -> AsyncGenerator[ProgressEvent, None]:

@@ -8,7 +8,7 @@ from pydantic import field_validator, model_validator
 
 from taskflow.config.keys import KeyRecord, Keys, check_names
 from taskflow.config.section import Section
-from taskflow.config.values import Count, Names
+from taskflow.config.values import Count, Names, Natural, Rate
 
 
 class Auth(Section):
@@ -56,6 +56,18 @@ class Streams(Section):
     per_client: Count = 100
 
 
+class RateLimit(Section):
+    """`api.rate_limit`: how often somebody may ask, in each API process.
+
+    `rate` is for a key, and for the address of a request without one: `100/s`, `600/m` or `5000/h`; empty: no limit. `burst` is
+    how many may come at once; 0 means as many as `rate` names. `failures`: how many wrong keys an address may try.
+    """
+
+    rate: Rate = ""
+    burst: Natural = 0
+    failures: Rate = "60/m"
+
+
 class Api(Section):
     """`api`: `allow_types` are globs of task types that are accepted although no Python worker has published them."""
 
@@ -63,3 +75,4 @@ class Api(Section):
     auth: Auth = Auth()
     cors: Cors = Cors()
     streams: Streams = Streams()
+    rate_limit: RateLimit = RateLimit()

@@ -82,3 +82,5 @@ LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], B
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 LogFormat = Literal["json", "console", "auto"]
+Rate = Annotated[str, Field(pattern=r"^([1-9][0-9]{0,6}/[smh])?$")]
+"""How many in a second, minute or hour, such as `100/s`; '': any number."""
