@@ -14,6 +14,7 @@ import yaml
 from structlog.testing import capture_logs
 
 from taskflow.api.keys import KeyRing, append_key, digest_of, line_of, new_key, read_keys
+from taskflow.application.changes import QueueChanges
 from taskflow.application.limited import LimitedService
 from taskflow.application.progress import TaskProgress
 from taskflow.application.scanning import TaskScan
@@ -147,6 +148,24 @@ async def test_a_key_with_queues_sees_no_others(http: httpx.AsyncClient) -> None
 
 
 @pytest.mark.usefixtures("_tasks")
+async def test_a_key_with_queues_is_told_of_no_changes_in_others(client: Client) -> None:
+    limited = LimitedService(service := _service(client), lambda queue: queue == "tenant-1")
+    changes = await limited.changes.follow()
+
+    first = await anext(changes)
+    await client.enqueue("demo", queue="other")
+    await client.enqueue("demo", queue="tenant-1")
+    second = await anext(changes)
+    await changes.aclose()
+    await service.close()
+
+    assert [[(info.queue, info.pending) for info in found.queues] for found in (first, second)] == [
+        [("tenant-1", 2)],
+        [("tenant-1", 3)],
+    ]
+
+
+@pytest.mark.usefixtures("_tasks")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -162,6 +181,7 @@ async def test_a_key_with_queues_sees_no_others(http: httpx.AsyncClient) -> None
         ("GET", f"{QUEUES}/other/history"),
         ("GET", f"{QUEUES}/other/groups"),
         ("GET", f"{QUEUES}/nobody"),
+        ("GET", "/api/v1/events?queue=other"),
         ("GET", "/api/v1/servers"),
         ("GET", "/api/v1/schedules"),
         ("GET", "/metrics"),
@@ -227,7 +247,9 @@ async def test_a_key_with_queues_creates_tasks_in_them_only(http: httpx.AsyncCli
 
 
 @pytest.mark.parametrize(
-    ("whole", "part"), [(TaskService, None), (TaskProgress, "progress"), (TaskScan, "scan")], ids=str
+    ("whole", "part"),
+    [(TaskService, None), (TaskProgress, "progress"), (TaskScan, "scan"), (QueueChanges, "changes")],
+    ids=str,
 )
 async def test_limits_are_decided_for_every_use_case(client: Client, whole: type[Any], part: str | None) -> None:
     """A new public method must be given its limits in `LimitedService`, or be named here as one that needs none."""

@@ -9,7 +9,20 @@ from typing import cast
 
 from litestar import Litestar, Router
 
-from taskflow.api import access, bulk, docs, health, middleware, progress, queues, schedules, servers, tasks, types
+from taskflow.api import (
+    access,
+    bulk,
+    changes,
+    docs,
+    health,
+    middleware,
+    progress,
+    queues,
+    schedules,
+    servers,
+    tasks,
+    types,
+)
 from taskflow.api.errors import handle
 from taskflow.api.keys import KeyRing
 from taskflow.api.places import Places
@@ -49,6 +62,7 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
             tasks.ROUTER,
             progress.ROUTER,
             queues.ROUTER,
+            changes.ROUTER,
             bulk.ROUTER,
             types.ROUTER,
             schedules.ROUTER,

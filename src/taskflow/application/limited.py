@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 
 from msgspec import structs
 
+from taskflow.application.changes import Changes, QueueChanges
 from taskflow.application.commands import (
     ArchiveTask,
     CancelTask,
@@ -65,6 +67,11 @@ class LimitedService(TaskService):
         self._inspector = _LimitedInspector(service._client.broker, reaches)  # noqa: SLF001 - its own class
         self.progress = _LimitedProgress(service.progress, self)
         self.scan = _LimitedScan(service.scan, self)
+        self.changes = _LimitedChanges(service.changes, self)
+
+    def reaches(self, queue: str) -> bool:
+        """Whether a queue is within the limits."""
+        return self._reaches(queue)
 
     def check(self, queue: str) -> None:
         """Refuse a queue beyond the limits. Raises `Forbidden`, or `InvalidQueue`."""
@@ -212,6 +219,30 @@ class _LimitedScan(TaskScan):
         """Do something to all tasks that fit."""
         self._check(command.queue)
         return await super().steer(command, go_on)
+
+
+class _LimitedChanges(QueueChanges):
+    """Tells what becomes different in the queues within the limits; the sampler stays everybody's."""
+
+    def __init__(self, changes: QueueChanges, service: LimitedService) -> None:
+        self._shared = changes
+        self._service = service
+
+    async def follow(self, queue: str | None = None, *, tasks: bool = False) -> AsyncGenerator[Changes, None]:
+        """Return what becomes different."""
+        if queue is not None:
+            self._service.check(queue)
+        return self._within(await self._shared.follow(queue, tasks=tasks))
+
+    async def _within(self, found: AsyncGenerator[Changes, None]) -> AsyncGenerator[Changes, None]:
+        first = True
+        async with aclosing(found):
+            async for changes in found:
+                queues = [info for info in changes.queues if self._service.reaches(info.queue)]
+                removed = [name for name in changes.removed if self._service.reaches(name)]
+                if first or queues or removed or changes.tasks:
+                    yield Changes(queues, removed, changes.tasks)
+                first = False
 
 
 class _LimitedProgress(TaskProgress):

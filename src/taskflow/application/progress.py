@@ -21,8 +21,8 @@ from taskflow.broker.progress import ProgressEntry, ProgressStream
 from taskflow.errors import InvalidOption, ProgressNotFound, TaskNotFound
 from taskflow.task import DEFAULT_QUEUE, Progress, TaskInfo, TaskState, check_task_id
 
-CHUNK = 500
-"""How many entries are read at a time."""
+CHUNK = 20
+"""How many entries a follower holds at a time; one that cannot send them keeps them in memory until then."""
 _STREAM_ID = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
 LookUp = Callable[[], Awaitable[TaskInfo | None]]
 """Returns what is known of the task now."""
@@ -174,7 +174,7 @@ class _Follower:
         self._watch.begin(self._at)
         while True:
             self._woken.clear()
-            entries, more = self._watch.since(self._at) or await self._read()
+            entries, more = self._watch.since(self._at, CHUNK) or await self._read()
             for event in self._told(entries, more=more):
                 yield event
                 if event.kind == "done":

@@ -10,6 +10,7 @@ from typing import Self
 import msgspec
 from msgspec import UNSET
 
+from taskflow.application.changes import QueueChanges
 from taskflow.application.commands import (
     ArchiveTask,
     CancelTask,
@@ -103,6 +104,7 @@ class TaskService:
         stream = ProgressStream(broker)
         self._watches = Watches(broker, stream, self._subscriptions)
         self.progress = TaskProgress(stream, self._inspector, self._watches)
+        self.changes = QueueChanges(broker, self._inspector)
 
     @classmethod
     def connect(cls, settings: Settings, redis_url: str | None = None) -> TaskService:
@@ -128,6 +130,7 @@ class TaskService:
 
     async def close(self) -> None:
         """Close the connections of its own."""
+        await self.changes.close()
         await self._watches.close()
         await self._subscriptions.close()
         if self._owns_client:

@@ -90,11 +90,12 @@ class Watch(Listener):
             self._floor = at
             self.notify()
 
-    def since(self, at: Place) -> tuple[list[ProgressEntry], bool] | None:
-        """Return the entries behind a place, and whether more are known to come; None if they are no longer kept."""
+    def since(self, at: Place, most: int) -> tuple[list[ProgressEntry], bool] | None:
+        """Return the next entries behind a place, and whether more are known; None if they are no longer kept."""
         if self._floor is None or at < self._floor:
             return None
-        return [entry for where, entry in self._recent if where > at], self._cut
+        entries = [entry for where, entry in self._recent if where > at]
+        return entries[:most], self._cut or len(entries) > most
 
     # -- for the reader -----------------------------------------------------------------------------------------------
 
