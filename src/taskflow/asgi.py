@@ -9,10 +9,10 @@ import socket
 from collections.abc import Generator
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskflow.api.app import create_api
-from taskflow.api.protocol import ABORT, ASGIApp
+from taskflow.api.connection import protocol
+from taskflow.api.protocol import ASGIApp
 from taskflow.application.service import TaskService
 from taskflow.config import Settings
 from taskflow.errors import ConfigError
@@ -67,7 +67,7 @@ def serve(settings: Settings, *, redis_url: str | None = None, handle_signals: b
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        http=_protocol(http.read_timeout.total_seconds()),
+        http=protocol(http.read_timeout.total_seconds()),
         ws="none",
         lifespan="on",
         backlog=BACKLOG,
@@ -101,41 +101,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _protocol(read_timeout: float) -> type[HttpToolsProtocol]:
-    """Return uvicorn's protocol with a limit to the time a client may take to send a request, from its first byte to its last."""
-
-    class Protocol(HttpToolsProtocol):
-        _limit: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
-            super().connection_made(transport)
-            self._expect()
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]  # a key of our own
-            if self._limit is None:
-                self._expect()
-
-        def on_message_complete(self) -> None:
-            self._arrived()
-            super().on_message_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._arrived()
-            super().connection_lost(exc)
-
-        def _expect(self) -> None:
-            self._limit = self.loop.call_later(read_timeout, self.transport.close)
-
-        def _arrived(self) -> None:
-            if self._limit is not None:
-                self._limit.cancel()
-                self._limit = None
-
-    return Protocol
 
 
 class _Server(uvicorn.Server):

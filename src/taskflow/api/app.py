@@ -27,6 +27,7 @@ from taskflow.api.errors import handle
 from taskflow.api.keys import KeyRing
 from taskflow.api.places import Places
 from taskflow.api.protocol import ASGIApp
+from taskflow.api.proxy import at_root_path, behind_proxies
 from taskflow.api.rate import Buckets
 from taskflow.api.request import ApiRequest, Surroundings
 from taskflow.application.service import TaskService
@@ -85,6 +86,8 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
 def _wrapped(app: ASGIApp, settings: Settings, metrics: ApiMetrics, keys: KeyRing | None) -> ASGIApp:
     """Return the application within the middleware; the last one here is the outermost."""
     http, limit = settings.server.http, settings.api.rate_limit
+    if http.root_path:
+        app = at_root_path(app, http.root_path)
     if (buckets := Buckets.of(limit.rate, limit.burst)) is not None:
         app = middleware.rate_limit(app, buckets)
     if keys is not None:
@@ -93,7 +96,8 @@ def _wrapped(app: ASGIApp, settings: Settings, metrics: ApiMetrics, keys: KeyRin
     app = middleware.recovery(app)
     app = middleware.security_headers(app)
     app = middleware.request_log(app, metrics, RequestLog() if http.request_log else None)
-    return middleware.request_id(app)
+    app = middleware.request_id(app)
+    return behind_proxies(app, http.trusted_proxies) if http.trusted_proxies else app
 
 
 def _lifespan(around: Surroundings) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:

@@ -47,6 +47,9 @@ _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<field>.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"missing required field `(?P<field>\w+)`")
 _IN_UNIQUE = re.compile(r"^(?P<reason>.*) - at `\$\.unique(?P<path>.*)`$", re.DOTALL)
 _SECOND = timedelta(seconds=1)
+MAX_DEPTH = 100
+"""How deep arrays and objects of a payload may be nested: far from where any reader of JSON gives up."""
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 _NO_METADATA: dict[str, str] = {}
 
 
@@ -109,6 +112,7 @@ def read_task(body: bytes | msgspec.Raw) -> CreateTask:
 
     """
     fields = _decoded(_TASK, body)
+    _check_depth(fields.payload)
     return CreateTask(
         type=fields.type,
         payload=fields.payload,
@@ -131,6 +135,7 @@ def read_edit(body: bytes, task_id: str, queue: str | None) -> EditTask:
     fields = _decoded(_EDIT, body)
     if fields.payload is UNSET and fields.process_at is None:
         raise InvalidOption("body", "give a payload, process_at, or both")
+    _check_depth(fields.payload)
     return EditTask(task_id, queue, fields.payload, _time_or_none("process_at", fields.process_at))
 
 
@@ -146,6 +151,7 @@ def read_schedule(body: bytes, schedule_id: str) -> PutSchedule:
 
 
 def _schedule(schedule_id: str, fields: PutScheduleBody) -> PutSchedule:
+    _check_depth(fields.payload)
     return PutSchedule(
         id=schedule_id,
         spec=fields.spec,
@@ -170,6 +176,21 @@ def read_batch(body: bytes, *, limit: int) -> list[msgspec.Raw]:
     if len(tasks) > limit:
         raise InvalidOption("tasks", f"has {len(tasks)} tasks, at most {limit} are taken; send them in several batches")
     return tasks
+
+
+def _check_depth(payload: object) -> None:
+    """Refuse a payload that is nested too deep. Raises `InvalidPayload`."""
+    if not isinstance(payload, msgspec.Raw):
+        return
+    text = bytes(payload)
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        first = token[0][:1]
+        depth += (first in b"[{") - (first in b"]}")
+        if depth > MAX_DEPTH:
+            raise InvalidPayload(f"is nested more than {MAX_DEPTH} levels deep; send it flatter, or as text")
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:

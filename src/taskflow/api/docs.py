@@ -68,6 +68,8 @@ def document(app: Litestar) -> dict[str, Any]:
             _describe_headers(operation, opt.get("headers", {}))
             _describe_sent(operation, opt.get("sends", {}))
             _describe_errors(operation, errors, schemas[-1])
+    if root := app.state.around.settings.server.http.root_path:
+        found["servers"] = [{"url": root}]
     if app.state.around.guarded:
         _describe_access(found, notes)
     return found

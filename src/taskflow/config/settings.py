@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -78,7 +79,8 @@ class Http(Section):
     """`server.http`: the API server.
 
     `port` 0 takes a free one. `read_timeout` bounds the time to read a request. `body_limit` is the largest body in bytes,
-    `batch_limit` the most tasks in one batch. `request_log` writes one log line per request.
+    `batch_limit` the most tasks in one batch. `request_log` writes one log line per request. Behind a proxy: `trusted_proxies` are the
+    addresses or networks whose X-Forwarded-* headers are believed, `root_path` is the path that the proxy takes away.
     """
 
     host: str = "127.0.0.1"
@@ -87,6 +89,15 @@ class Http(Section):
     body_limit: Size = ByteSize(1024 * 1024)
     batch_limit: Count = 10_000
     request_log: bool = True
+    trusted_proxies: Names = ()
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            ipaddress.ip_network(name, strict=False)
+        return names
 
 
 class Health(Section):
