@@ -156,7 +156,8 @@ class Client:
     async def enqueue(self, task: str | Task, payload: Any = None, **options: Unpack[EnqueueOptions]) -> TaskInfo:
         """Enqueue a task: a type with its payload and options (`TaskOptions` describes them), or a whole `Task`.
 
-        Returns once Redis has stored it; an answer that was lost is asked for again, so the task is stored once.
+        Returns once Redis has stored it; an answer that was lost is asked for again, so the task is stored once. A `unique`
+        lock may ask for the task that holds it (then that one is returned, with `existing`), or to take its place.
 
         Raises:
             InvalidOption: An option or the payload cannot be used; nothing was sent.
