@@ -13,6 +13,10 @@ MAX_URL = 16 * 1024
 _REASONS = {414: b"URI Too Long", 431: b"Request Header Fields Too Large"}
 
 
+FIRST_REQUEST_SECONDS = 0.5
+"""How long a connection without a request so far waits for one when the server goes down: it may be on its way."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -24,6 +28,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _waiting = 0
     """Bytes that have come since there was a piece of a body or an end: the parser keeps them."""
     _refused = False
+    _last = False
+    """Whether the server goes down, so that no second request is taken."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
         """Begin to wait for a request."""
@@ -68,6 +74,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._waiting = 0
         if not self._refused:
             super().on_headers_complete()
+            if self._last and self.cycle is not None:
+                self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -86,6 +94,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """Give up."""
         self._arrived()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close once nothing is asked; whoever has just come gets an answer."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None and not self._last:
+            self._last = True
+            self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def _expect(self) -> None:
         self._limit = self.loop.call_later(self.read_timeout, self.transport.close)

@@ -34,3 +34,17 @@ def free_port(host: str, first: int = 0, *, but: Container[int] = ()) -> int:
         if port not in but and is_free(host, port):
             return port
     raise OSError(f"{host} has no free port")
+
+
+def listening(host: str, port: int, backlog: int) -> socket.socket:
+    """Return a socket that listens; whoever inherits it can accept from it. Raises `OSError`."""
+    (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -21,6 +21,8 @@ _LOG = structlog.get_logger("taskflow.supervisor")
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 """How long (s) to wait before a dead child is started again, at first and at most."""
+_REPLACED = 60.0
+"""How long (s) a fresh process may take to be ready in a restart; if it does not, the others stay."""
 _LIVED_WELL = 60.0
 """A child that lived this long (s) begins with the first pause again."""
 
@@ -56,7 +58,7 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps its parts running until it is told to stop: by SIGINT, SIGTERM, SIGHUP, or `stop`.
+    """Keeps its parts running until it is told to stop: by SIGINT, SIGTERM, SIGHUP (unless that restarts), or `stop`.
 
     Each child has a session of its own, so Ctrl-C reaches the supervisor alone, which passes it on once. A second signal is
     passed on too.
@@ -66,26 +68,44 @@ class Supervisor:
         grace: Seconds that children may take to stop; then they are killed.
         on_ready: Called once, when all parts are ready for the first time.
         reload: A directory; when a Python file in it changes, the parts are restarted.
+        fds: File descriptors that the children inherit.
+        restarts: SIGHUP restarts the parts, one after another.
 
     """
 
     def __init__(
-        self, parts: Sequence[Part], *, grace: float, on_ready: Callable[[], None], reload: Path | None = None
+        self,
+        parts: Sequence[Part],
+        *,
+        grace: float,
+        on_ready: Callable[[], None],
+        reload: Path | None = None,
+        fds: Sequence[int] = (),
+        restarts: bool = False,
     ) -> None:
         self._parts = list(parts)
         self._grace = grace
         self._on_ready = on_ready
         self._reload = reload
+        self._fds = list(fds)
+        self._restarts = restarts
+        self._restarting: asyncio.Task[None] | None = None
         self._children: dict[str, _Child] = {}
         self._waiting = {part.name for part in parts}
         self._stopping = asyncio.Event()
         self._changed = {part.name: asyncio.Event() for part in parts}
+        self._ready = {part.name: asyncio.Event() for part in parts}
 
     def stop(self) -> None:
         """Stop: pass the word on to all children; called again: pass it on again."""
         self._stopping.set()
         for child in self._children.values():
             child.signal(signal.SIGTERM)
+
+    def restart(self) -> None:
+        """Put a fresh process in the place of each, one after another; ignored while that is being done."""
+        if self._restarting is None or self._restarting.done():
+            self._restarting = asyncio.create_task(self._replace_all())
 
     async def run(self) -> None:
         """Work until told to stop; no child is left then. Each runs `python -m taskflow` with its part's arguments.
@@ -97,7 +117,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
-                loop.add_signal_handler(number, self.stop)
+                restarts = self._restarts and number is signal.SIGHUP
+                loop.add_signal_handler(number, self.restart if restarts else self.stop)
         keepers = [asyncio.create_task(self._keep(part)) for part in self._parts]
         watching = asyncio.create_task(self._watch_files())
         word = asyncio.create_task(self._stopping.wait())
@@ -109,7 +130,10 @@ class Supervisor:
             await self._end(keepers)
             watching.cancel()
             word.cancel()
-            await asyncio.gather(watching, word, *keepers, return_exceptions=True)
+            if self._restarting is not None:
+                self._restarting.cancel()
+            others = [task for task in (watching, word, self._restarting) if task is not None]
+            await asyncio.gather(*others, *keepers, return_exceptions=True)
 
     # -- one child ----------------------------------------------------------------------------------------------------
 
@@ -151,7 +175,7 @@ class Supervisor:
                 "--leash",
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *self._fds],
                 start_new_session=True,
             )
         child = _Child(process, ours)
@@ -165,6 +189,7 @@ class Supervisor:
             if await asyncio.get_running_loop().sock_recv(child.end, 1) != READY:
                 return
             child.ready = True
+            self._ready[part.name].set()
             if part.name in self._waiting:
                 self._waiting.discard(part.name)
                 if not self._waiting and not self._stopping.is_set():
@@ -183,6 +208,24 @@ class Supervisor:
             event.cancel()
 
     # -- all children -------------------------------------------------------------------------------------------------
+
+    async def _replace_all(self) -> None:
+        """Restart the parts, each when the one before is ready again, so that some work at any time."""
+        _LOG.info("restarting, one process after another", processes=len(self._parts))
+        for part in self._parts:
+            old = self._children.get(part.name)
+            if old is None:  # it is about to be started anyway
+                continue
+            self._ready[part.name].clear()
+            self._changed[part.name].set()
+            old.signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(_REPLACED):
+                    await self._ready[part.name].wait()
+            except TimeoutError:
+                _LOG.error("the fresh process is not ready; the others stay as they are", part=part.name)
+                return
+        _LOG.info("restarted", processes=len(self._parts))
 
     async def _watch_files(self) -> None:
         if self._reload is None:

@@ -80,7 +80,8 @@ class Http(Section):
 
     `port` 0 takes a free one. `read_timeout` bounds the time to read a request. `body_limit` is the largest body in bytes,
     `batch_limit` the most tasks in one batch. `request_log` writes one log line per request. Behind a proxy: `trusted_proxies` are the
-    addresses or networks whose X-Forwarded-* headers are believed, `root_path` is the path that the proxy takes away.
+    addresses or networks whose X-Forwarded-* headers are believed, `root_path` is the path that the proxy takes away. `workers`:
+    how many processes serve the port.
     """
 
     host: str = "127.0.0.1"
@@ -89,6 +90,7 @@ class Http(Section):
     body_limit: Size = ByteSize(1024 * 1024)
     batch_limit: Count = 10_000
     request_log: bool = True
+    workers: Count = 1
     trusted_proxies: Names = ()
     root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
 
