@@ -70,6 +70,24 @@ async def test_tasks_that_come_one_by_one_count_too(
     assert len(store.list("pending")) == 3
 
 
+async def test_a_watch_that_ends_in_vain_leaves_the_last_task_to_another_queue(
+    app: TaskFlow, client: Client, store: Store, wait_until: WaitUntil
+) -> None:
+    """While it waits, it may take the last one; when it no longer does, the round trips must hear of it."""
+
+    @app.task("t")
+    async def handler() -> None: ...
+
+    worker, running = alive(app, max_tasks=9, concurrency=4, queues={"default": 1, "other": 1})
+    await asyncio.wait_for(worker.ready.wait(), 5)
+    await wait_until(lambda: worker._fetcher._armed == 2)
+    await client.enqueue_many([Task("t")] * 12)
+    await asyncio.wait_for(running, 5)
+
+    assert store.number("processed") == 9
+    assert len(store.list("pending")) == 3
+
+
 async def test_few_tasks_left_and_several_queues(app: TaskFlow, client: Client, store: Store) -> None:
     """Two round trips share what is left; the one that finds nothing left must not put the other to sleep."""
 

@@ -302,10 +302,10 @@ class Fetcher:
             got = await blocking.take_at_push(watch.queue, seconds=ARMED_SECONDS, owner=owner)
         except BaseException:
             self._lost_fetches.append((owner, [watch.queue]))
-            self.news()  # what was lost is to be put back
             raise
         finally:
             self._armed -= 1
+            self.news()  # what was lost is to be put back, and what is left of the lifetime is for the other queues
         if got.paused:
             watch.blocked()
         elif got.deliveries:
