@@ -130,3 +130,23 @@ async def test_closing_wakes_nobody_for_ever(redis_url: str) -> None:
         waiting = asyncio.create_task(listener.wait(0.05))
         await subscriptions.close()
         assert await waiting == []
+
+
+async def test_a_listener_that_is_cancelled_while_it_connects_ends_and_leaves_no_connection(redis_url: str) -> None:
+    """At whatever step of connecting it is cancelled; the fixture of the URL looks for connections left."""
+
+    async def listen(subscriptions: Subscriptions) -> None:
+        async with subscriptions.listen("news") as listener:
+            await listener.wait()
+
+    for steps in range(60):
+        subscriptions = Subscriptions(redis_url)
+        listening = asyncio.create_task(listen(subscriptions))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        listening.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.wait([listening])
+        await subscriptions.close()
+
+        assert listening.cancelled(), f"after {steps} steps"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -56,6 +57,9 @@ class Subscriptions:
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._listeners: dict[str, list[Listener]] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._closed = False
+        self._exchanges: set[asyncio.Task[None]] = set()
+        """What is being said to the server; it is not broken off when who wants it said is cancelled."""
         self._talking = asyncio.Lock()
         """Held while a command is sent: two at once would each open a connection, and one of them would be lost."""
         self._stale = False
@@ -63,11 +67,13 @@ class Subscriptions:
 
     async def close(self) -> None:
         """Stop listening and close the connection."""
+        self._closed = True
         if self._reader is not None:
             self._reader.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reader
             self._reader = None
+        await asyncio.gather(*self._exchanges, return_exceptions=True)
         await self._hang_up()
 
     async def _hang_up(self) -> None:
@@ -88,10 +94,20 @@ class Subscriptions:
         for channel in channels:
             self._listeners.setdefault(channel, []).append(listener)
         try:
-            await self._subscribe(*channels)
+            await self._say(self._subscribe(*channels))
             yield listener
         finally:
-            await self._forget(listener, channels)
+            await self._say(self._forget(listener, channels))
+
+    async def _say(self, exchange: Coroutine[Any, Any, None]) -> None:
+        """Have something said to the server, to its end even if the caller is cancelled.
+
+        A cancellation in the midst of connecting was seen to get lost in the library, and a connection with it.
+        """
+        task = asyncio.create_task(exchange)
+        self._exchanges.add(task)
+        task.add_done_callback(self._exchanges.discard)
+        await asyncio.shield(task)
 
     async def _subscribe(self, *channels: str) -> None:
         async with self._talking:
@@ -102,7 +118,7 @@ class Subscriptions:
                     await self._pubsub.subscribe(*channels)
             except (redis.RedisError, OSError):
                 self._stale = True
-        if self._reader is None:
+        if self._reader is None and not self._closed:
             self._reader = asyncio.create_task(self._read(), name="taskflow subscriptions")
 
     async def _renew(self) -> None:
@@ -125,7 +141,7 @@ class Subscriptions:
 
     async def _read(self) -> None:
         wait = _FIRST_WAIT
-        while True:
+        while not self._closed:
             try:
                 pubsub = await self._subscribed()
                 message = await pubsub.get_message(timeout=_POLL) if pubsub is not None else None
