@@ -6,7 +6,6 @@ next, one script a queue.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
@@ -14,12 +13,14 @@ from typing import Any, Self, Unpack
 
 import msgspec
 from msgspec import structs
+from redis import RedisCluster
 
 from taskflow.broker import connection, scripts
 from taskflow.broker.clock import Clock
+from taskflow.broker.coalescer import BATCH, PAUSE_BEFORE_REPEAT, Coalescer, all_sent
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.known_queues import KnownQueues, queue_news
-from taskflow.broker.placement import Placed, Placement, enqueue_calls, read_placed
+from taskflow.broker.placement import Placed, Placement, all_placed, enqueue_calls, read_placed
 from taskflow.broker.placing import place
 from taskflow.broker.queue import Broker
 from taskflow.broker.reading import is_task, task_info
@@ -28,9 +29,6 @@ from taskflow.errors import BrokerUnavailable, DuplicateTask, ResultTimeout, Tas
 from taskflow.task import EnqueueOptions, Task, TaskInfo, TaskOptions, TaskState
 from taskflow.wire.keys import ALL_QUEUES, ENDED_CHANNEL
 
-_BATCH = 1000
-"""The most placements of one round trip."""
-_PAUSE_BEFORE_REPEAT = 0.05
 _FALLBACK_CHECK = 1.0
 """How often (s) a waiting result is looked up without being called: a Go worker announces no end."""
 
@@ -60,60 +58,6 @@ def _another_stored_it(task: Task, placed: Placed, *, repeated: bool) -> bool:
     return placed.repeat and not repeated and task.options.task_id is not None
 
 
-class _Coalescer:
-    """Sends placements, all that have gathered at once, one round trip at a time."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._waiting: list[tuple[Placement, asyncio.Future[tuple[Placed, bool]]]] = []
-        self._busy = False
-        self._flusher: asyncio.Task[None] | None = None
-
-    async def place(self, placement: Placement) -> tuple[Placed, bool]:
-        """Return what became of a placement, and whether it had to be repeated."""
-        if self._busy:
-            future: asyncio.Future[tuple[Placed, bool]] = asyncio.get_running_loop().create_future()
-            self._waiting.append((placement, future))
-            return await future
-        self._busy = True
-        try:
-            placed, repeated = await self.send([placement])
-            return placed[0], repeated
-        finally:
-            if self._waiting:
-                self._flusher = asyncio.create_task(self._flush())
-            else:
-                self._busy = False
-
-    async def send(self, placements: Sequence[Placement]) -> tuple[list[Placed], bool]:
-        """Enqueue, and once again if the answer is lost: the ids are ours, so a repeat does no harm."""
-        try:
-            return await self._broker.enqueue(placements), False
-        except BrokerUnavailable:
-            await asyncio.sleep(_PAUSE_BEFORE_REPEAT)
-            return await self._broker.enqueue(placements), True
-
-    async def _flush(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-                await self._send_batch(batch)
-        finally:
-            self._busy = False
-
-    async def _send_batch(self, batch: Sequence[tuple[Placement, asyncio.Future[tuple[Placed, bool]]]]) -> None:
-        try:
-            placed, repeated = await self.send([placement for placement, _ in batch])
-        except Exception as error:  # noqa: BLE001 - it is handed to those who wait
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), outcome in zip(batch, placed, strict=True):
-            if not future.done():
-                future.set_result((outcome, repeated))
-
-
 def as_task(task: str | Task, payload: Any, options: EnqueueOptions) -> Task:
     """Return the task that the arguments of `enqueue` describe."""
     if isinstance(task, Task):
@@ -134,7 +78,7 @@ class Client:
     def __init__(self, redis: str | Broker) -> None:
         self.broker = redis if isinstance(redis, Broker) else Broker(redis)
         self._owns_broker = not isinstance(redis, Broker)
-        self._coalescer = _Coalescer(self.broker)
+        self._coalescer = Coalescer(self.broker)
         self._inspector = Inspector(self.broker)
         self._subscriptions: Subscriptions | None = None
 
@@ -216,14 +160,14 @@ class Client:
         """
         answers: list[TaskInfo | TaskConflict] = []
         waiting = list(tasks)
-        for first in range(0, len(waiting), _BATCH):
-            batch = waiting[first : first + _BATCH]
+        for first in range(0, len(waiting), BATCH):
+            batch = waiting[first : first + BATCH]
             now = self.broker.clock.now()
             described = [place(task, now=now) for task in batch]
-            placed, repeated = await self._coalescer.send([placement for placement, _ in described])
+            sent = all_sent(await self._coalescer.send([placement for placement, _ in described]))
             answers += [
                 _answer(task, info, outcome, repeated=repeated, clock=self.broker.clock)
-                for task, (_, info), outcome in zip(batch, described, placed, strict=True)
+                for task, (_, info), (outcome, repeated) in zip(batch, described, sent, strict=True)
             ]
         return answers
 
@@ -315,8 +259,8 @@ class SyncClient:
         """Enqueue tasks in batches; see `Client.enqueue_many`."""
         answers: list[TaskInfo | TaskConflict] = []
         waiting = list(tasks)
-        for first in range(0, len(waiting), _BATCH):
-            batch = waiting[first : first + _BATCH]
+        for first in range(0, len(waiting), BATCH):
+            batch = waiting[first : first + BATCH]
             self._open()
             now = self._clock.now()
             described = [place(task, now=now) for task in batch]
@@ -342,21 +286,30 @@ class SyncClient:
             return self._place(placements), False
         except BrokerUnavailable:
             self._known_queues.forget()  # after a failover, what was written last may be gone
-            time.sleep(_PAUSE_BEFORE_REPEAT)
+            time.sleep(PAUSE_BEFORE_REPEAT)
             return self._place(placements), True
 
     def _place(self, placements: Sequence[Placement]) -> list[Placed]:
         new = self._known_queues.unknown({placement.queue for placement in placements})
         if new:
-            self._name(new)
-            self._known_queues.learn(new)
+            self._name_new(new)
         calls = enqueue_calls(placements, now_ns=self._clock.now_ns())
         flags = self._open().understands_flags
         replies = scripts.checked(scripts.run_sync(self._client, [call for call, _ in calls], flags=flags))
         if notes := self._known_queues.notes(calls, replies):
             self._name(notes)
             self._known_queues.heed(notes)
-        return read_placed(calls, replies, len(placements))
+        return all_placed(read_placed(calls, replies, len(placements)))
+
+    def _name_new(self, queues: Collection[str]) -> None:
+        """Write the names of queues, as `Broker` does."""
+        try:
+            self._name(queues)
+        except BrokerUnavailable:
+            if not (isinstance(self._client, RedisCluster) and self._known_queues.had(queues)):
+                raise
+        else:
+            self._known_queues.learn(queues)
 
     def _name(self, queues: Collection[str]) -> None:
         (added,) = scripts.execute_sync(self._client, [("SADD", ALL_QUEUES, *queues)])

@@ -160,7 +160,7 @@ async def test_reclaim_puts_back_one_fetch_and_nothing_else(broker: Broker, stor
     (kept,) = await take(broker, 1, owner="me:2")
     before = store.hash("2")
 
-    assert await broker.reclaim(["default", "empty"], owner="me:1") == 2
+    assert await broker.reclaim(["default", "empty"], owner="me:1") == (2, [])
 
     assert sorted(store.list("pending")) == ["0", "1", "3"]
     assert store.list("pending")[0] == "3"
@@ -169,7 +169,7 @@ async def test_reclaim_puts_back_one_fetch_and_nothing_else(broker: Broker, stor
     assert store.hash("2") == before
     assert set(store.hash("0")) == {"msg", "state", "pending_since", "unique_key"}
     assert store.client.get(LOCK) == b"0"
-    assert await broker.reclaim(["default"], owner="me:1") == 0
+    assert await broker.reclaim(["default"], owner="me:1") == (0, [])
 
 
 async def test_reclaim_does_not_stumble_over_a_hash_of_another_kind(broker: Broker, store: Store) -> None:
@@ -177,7 +177,7 @@ async def test_reclaim_does_not_stumble_over_a_hash_of_another_kind(broker: Brok
     store.client.delete(store.key("t:b"))
     store.client.set(store.key("t:b"), "another kind")
 
-    assert await broker.reclaim(["default"], owner="me:1") == 1
+    assert await broker.reclaim(["default"], owner="me:1") == (1, [])
 
     assert store.list("pending") == ["a"]
     store.client.delete(store.key("t:b"))

@@ -13,6 +13,7 @@ from support.store import Store
 from support.tasks import ENDED, LOCK, WAITING, bring, enqueue, placement, take, taken
 from taskflow import Broker, Inspector, TaskNotFound, TaskState
 from taskflow.broker.delivery import Done, Retry, Settled
+from taskflow.broker.servers import ServerRecords
 from taskflow.broker.steering import CANCELLED
 from taskflow.errors import QueueNotFound, TaskActive, TaskFinished
 from taskflow.task import Attempt, RunningTask, ServerInfo
@@ -440,7 +441,7 @@ async def test_a_broken_record_does_not_hide_the_other_servers(
         active_count=1,
     )
     task = RunningTask(id="a", type="t", queue="default", payload=b"{}", started_at=now, deadline=None)
-    await broker.publish_server(info, [task], ttl_seconds=60)
+    await ServerRecords(broker).publish(info, [task], ttl_seconds=60)
     store.client.hset(workers_key("h", 1, "s"), "broken", b"\xff\xff")
     for number, value in enumerate((b"\xff\xff", None, b"")):
         store.client.zadd("asynq:servers", {server_key("h", number, "x"): clock.now() + 60})

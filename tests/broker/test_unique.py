@@ -155,7 +155,7 @@ async def test_a_task_that_was_started_leaves_the_next_ones_lock_alone(
             await broker.settle([(delivery, Requeue())])
             await take(broker, 1)
         case "reclaimed":
-            assert await broker.reclaim(["default"], owner="s:1") == 1
+            assert await broker.reclaim(["default"], owner="s:1") == (1, [])
             await take(broker, 1)
         case "done":
             await broker.settle([(delivery, Done())])

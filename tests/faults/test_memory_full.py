@@ -18,6 +18,7 @@ from support.servers import Servers
 from support.store import Store
 from taskflow import BrokerUnavailable, Client, Inspector, Retry, TaskContext, TaskFlow, TaskState
 from taskflow.broker.embedded import EmbeddedServer
+from taskflow.broker.servers import ServerRecords
 
 KEPT = timedelta(minutes=1)
 
@@ -88,7 +89,7 @@ async def test_a_server_does_not_count_as_gone(
         return _expiries(full) > before and running == [info.id]
 
     await wait_until(renewed, 10)
-    assert worker.id in await client.broker.live_servers()
+    assert worker.id in await ServerRecords(client.broker).alive()
     assert await inspector.cancel(info.id) is TaskState.ACTIVE
     assert (await client.wait(info.id, queue="default", timeout=10)).cancelled
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import pytest
 
-from fleet.conftest import Start
+from fleet.conftest import QUEUES, Start
 from support.invariants import check_invariants
-from support.topologies import ClusterSetup, Process
+from support.topologies import ClusterSetup
 from support.waiting import wait_until
 from taskflow import BrokerUnavailable, Inspector, SyncClient, Task, TaskContext, TaskFlow, TaskInfo, TaskOptions
 
@@ -27,11 +28,11 @@ SLOT = 15495
 
 
 class Move:
-    """A slot on its way from one node to another."""
+    """The slot on its way from the node that has it to one that has not."""
 
-    def __init__(self, setup: ClusterSetup, source: Process, target: Process) -> None:
+    def __init__(self, setup: ClusterSetup) -> None:
         self._setup = setup
-        self._source, self._target = source, target
+        self._source, self._target = setup.servers[2], setup.servers[0]
 
     def begin(self) -> None:
         with self._source.client() as source, self._target.client() as target:
@@ -53,9 +54,25 @@ class Move:
             with node.client() as client:
                 client.execute_command("CLUSTER", "SETSLOT", SLOT, "NODE", self._ids[1])
 
+    def back(self) -> None:
+        """Move all back."""
+        self._source, self._target = self._target, self._source
+        self.begin()
+        while self.keys(1000):
+            pass
+        self.end()
+
+
+@pytest.fixture
+def move(topology: ClusterSetup, admin: Any) -> Iterator[Move]:
+    """A move to make, of all keys; it is undone afterwards."""
+    move = Move(topology)
+    yield move
+    move.back()
+
 
 async def test_a_queue_moves_to_another_node_while_its_tasks_run(
-    app: TaskFlow, topology: ClusterSetup, admin: Any, start: Start
+    app: TaskFlow, topology: ClusterSetup, admin: Any, start: Start, move: Move
 ) -> None:
     runs: Counter[str] = Counter()
 
@@ -84,7 +101,6 @@ async def test_a_queue_moves_to_another_node_while_its_tasks_run(
     await start(concurrency=4)
     producing = asyncio.create_task(produce())
     await wait_until(lambda: len(runs) > 100, 10)
-    move = Move(topology, topology.servers[2], topology.servers[0])
     await asyncio.to_thread(move.begin)
     while await asyncio.to_thread(move.keys, 20):
         assert not producing.done()
@@ -106,7 +122,7 @@ async def test_a_queue_moves_to_another_node_while_its_tasks_run(
 
 
 async def test_a_task_that_ends_while_its_queue_is_torn_is_settled_when_it_is_whole(
-    app: TaskFlow, topology: ClusterSetup, admin: Any, start: Start
+    app: TaskFlow, admin: Any, start: Start, move: Move
 ) -> None:
     """A script that took its lease and then missed its hash, which has gone ahead, would leave half a task behind."""
     go_on = asyncio.Event()
@@ -123,15 +139,12 @@ async def test_a_task_that_ends_while_its_queue_is_torn_is_settled_when_it_is_wh
     await wait_until(lambda: admin.get("asynq:{a}:processed") == b"1")
     await app.client.enqueue_many([Task("t", None, TaskOptions(queue="a"))] * 20)
     await wait_until(lambda: len(worker._executor.running) == 20)
-    source, target = topology.servers[2], topology.servers[0]
-    with source.client() as client:
-        if not client.execute_command("CLUSTER", "COUNTKEYSINSLOT", SLOT):
-            source, target = target, source  # the other test has moved it
-    move = Move(topology, source, target)
     await asyncio.to_thread(move.begin)
     assert await asyncio.to_thread(partial(move.keys, 10, of=b"asynq:{a}:t:")) == 10
     go_on.set()
-    await wait_until(lambda: worker._completer.owed == 20 and not worker._fetcher.available, 10)
+    tried = worker._fetcher._fetches
+    await wait_until(lambda: worker._fetcher._fetches > tried + 2, 10)
+    assert worker._completer.owed == 20
     while await asyncio.to_thread(move.keys, 20):
         pass
     await asyncio.to_thread(move.end)
@@ -140,3 +153,55 @@ async def test_a_task_that_ends_while_its_queue_is_torn_is_settled_when_it_is_wh
     assert admin.get("asynq:{a}:processed") == b"21"
     assert not admin.keys("asynq:{a}:t:*")
     check_invariants(admin)
+
+
+async def test_while_one_node_is_away_the_queues_of_the_others_go_on(
+    app: TaskFlow, topology: ClusterSetup, admin: Any, start: Start
+) -> None:
+    """It stands last: the node and its replica lose what they held. `b` is on it, and so is the set of all queues' names."""
+    runs: Counter[str] = Counter()
+
+    @app.task("note")
+    async def note(context: TaskContext) -> None:
+        runs[context.queue] += 1
+
+    @app.task("slow")
+    async def slow() -> None:
+        await asyncio.sleep(0.5)
+
+    worker = await start(concurrency=8)
+    for queue in QUEUES:
+        await app.client.enqueue("slow", queue=queue)
+    await wait_until(lambda: len(worker._executor.running) == len(QUEUES))
+    primary, replica = topology.servers[0], topology.replica_of(0)
+    await asyncio.to_thread(replica.kill)
+    await asyncio.to_thread(primary.kill)
+
+    for round_ in range(1, 9):
+        answers = await asyncio.gather(
+            *(app.client.enqueue("note", queue=queue) for queue in QUEUES), return_exceptions=True
+        )
+        kinds = [type(answer) for answer in answers]
+        assert kinds == [TaskInfo, BrokerUnavailable, TaskInfo, TaskInfo], answers
+        await wait_until(partial(_have_run, runs, round_), 5)
+        assert not runs["b"]
+    assert worker._why_not_ready() is None
+    await wait_until(lambda: worker._completer.owed == 1)
+
+    await asyncio.to_thread(primary.start)
+    inspector = Inspector(app.client.broker)
+
+    async def back() -> bool:
+        with suppress(BrokerUnavailable):
+            await app.client.enqueue("note", queue="b")
+            return runs["b"] > 0
+        return False
+
+    await wait_until(back, 15)
+    await wait_until(lambda: worker._completer.owed == 0, 10)
+    await asyncio.gather(*(app.client.enqueue("note", queue=queue) for queue in QUEUES))
+    assert await inspector.queues() == list(QUEUES), "their names were lost, and are written anew"
+
+
+def _have_run(runs: Counter[str], times: int) -> bool:
+    return all(runs[queue] == times for queue in "acd")

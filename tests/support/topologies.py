@@ -198,6 +198,8 @@ class ClusterSetup:
     def __init__(self, program: str, folder: Path) -> None:
         options = (
             *_SYNC_AT_ONCE,
+            "--cluster-require-full-coverage",
+            "no",
             "--cluster-enabled",
             "yes",
             "--cluster-node-timeout",
@@ -248,6 +250,10 @@ class ClusterSetup:
     def admin(self) -> Any:
         """A client of all nodes."""
         return redis.RedisCluster(host=_HOST, port=self.servers[0].port, socket_timeout=2)
+
+    def replica_of(self, position: int) -> Process:
+        """The replica of one of the three primaries."""
+        return self.servers[3 + position]
 
     def fail(self) -> None:
         """Kill the primary of the first third of the slots."""

@@ -309,9 +309,9 @@ async def test_no_process_outlives_the_worker(
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 async def test_the_loop_stays_free_while_threads_work(app: TaskFlow, client: Client, start_worker: StartWorker) -> None:

@@ -14,6 +14,7 @@ from support.store import Store
 from support.tasks import LOCK, enqueue, placement, take, taken
 from taskflow import Broker, ServerInfo
 from taskflow.broker.delivery import Complete, Done, Settled, begin_call
+from taskflow.broker.servers import ServerRecords
 from taskflow.broker.subscriptions import Subscriptions
 from taskflow.errors import TaskFlowError
 from taskflow.worker import loops
@@ -63,7 +64,7 @@ async def test_a_server_that_is_only_slow_keeps_its_task_for_the_grace(
 ) -> None:
     await taken(broker, placement("a"), owner="slow:1")
     clock.advance(31)
-    await broker.publish_server(server("slow"), [], ttl_seconds=100)
+    await ServerRecords(broker).publish(server("slow"), [], ttl_seconds=100)
 
     assert await maintenance.recover() == 0
     clock.advance(30)

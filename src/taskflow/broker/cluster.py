@@ -7,6 +7,7 @@ TRYAGAIN are followed here, for each command alone.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -46,60 +47,77 @@ class ClusterLink:
         self._cluster = cluster
         self._timeout = timeout
         self._links: dict[str, Link] = {}
+        self._silent: set[str] = set()
+        """The names of nodes that did not answer last time."""
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def exchange(self, commands: Sequence[Command], *, patient: bool = True) -> list[Any]:
         """Send commands and return their replies, in order; an error reply is a `ResponseError` in its place.
 
+        Where a node does not answer, `BrokerUnavailable` stands in place of the reply: the command may have taken effect.
+
+        Args:
+            commands: The commands.
+            patient: Whether to wait, for a second or two, until commands can be served that cannot be now.
+
         Raises:
-            BrokerUnavailable: A node does not answer: commands may have taken effect, on other nodes too.
+            BrokerUnavailable: No node answers.
 
         """
+        await self._learn()
         replies: list[Any] = [None] * len(commands)
         waiting = list(range(len(commands)))
         for attempt in range(_REDIRECTIONS):
             await self._send(commands, waiting, replies)
             waiting = [i for i in waiting if _again(replies[i])]
-            if not waiting:
+            if waiting:
+                await self._redirect(commands, waiting, replies)
+                waiting = [i for i in waiting if _again(replies[i])]
+            if not waiting or not patient:
                 break
-            await self._redirect(commands, waiting, replies, attempt)
-            waiting = [i for i in waiting if _again(replies[i])]
+            await asyncio.sleep(_PAUSE * 2**attempt)
         return replies
 
     async def _send(self, commands: Sequence[Command], waiting: Sequence[int], replies: list[Any]) -> None:
         """Send some of the commands, those of a node together, all nodes at once."""
         by_node: dict[str, tuple[Node, list[int]]] = {}
         for i in waiting:
-            node = await self._node_of(commands[i])
-            by_node.setdefault(node.name, (node, []))[1].append(i)
-        trips = [self._link(node).exchange([commands[i] for i in members]) for node, members in by_node.values()]
-        results = await asyncio.gather(*trips, return_exceptions=True)
-        lost = [result for result in results if isinstance(result, BaseException)]
-        if lost:
-            await self._refresh()
-            raise lost[0]
-        for (_, members), result in zip(by_node.values(), results, strict=True):
-            assert not isinstance(result, BaseException)  # noqa: S101 - raised above
-            for i, reply in zip(members, result, strict=True):
+            try:
+                node = self._node_of(commands[i])
+            except BrokerUnavailable as error:
+                replies[i] = error
+            else:
+                by_node.setdefault(node.name, (node, []))[1].append(i)
+        trips = [self._ask(node, [commands[i] for i in members]) for node, members in by_node.values()]
+        for (_, members), answers in zip(by_node.values(), await asyncio.gather(*trips), strict=True):
+            for i, reply in zip(members, answers, strict=True):
                 replies[i] = reply
+        if any(isinstance(replies[i], BrokerUnavailable) for i in waiting):
+            await self._refresh()
 
-    async def _redirect(
-        self, commands: Sequence[Command], waiting: Sequence[int], replies: list[Any], attempt: int
-    ) -> None:
-        """Follow the replies to where they point, and wait before the commands that nobody can serve now are sent again."""
+    async def _ask(self, node: Node, commands: Sequence[Command]) -> list[Any]:
+        """Return a node's replies; if it gives none, what is to stand in their places."""
+        try:
+            replies = await self._link(node).exchange(commands)
+        except (BrokerUnavailable, RedisError, OSError) as error:
+            self._silent.add(node.name)
+            return [BrokerUnavailable(f"a node of the cluster does not answer: {error}")] * len(commands)
+        self._silent.discard(node.name)
+        return replies
+
+    async def _redirect(self, commands: Sequence[Command], waiting: Sequence[int], replies: list[Any]) -> None:
+        """Follow the replies to where they point."""
         pointers = [i for i in waiting if str(replies[i]).startswith(_POINTERS)]
         if any(str(replies[i]).startswith("MOVED ") for i in pointers):
             await self._refresh()  # what the nodes say may be old news for some seconds: so each reply is followed too
         for i in pointers:
             replies[i] = await self._follow(str(replies[i]), commands[i])
-        if any(_again(replies[i]) for i in waiting):
-            await asyncio.sleep(_PAUSE * 2**attempt)
 
     async def _follow(self, pointer: str, command: Command) -> Any:
         """Send a command to the node that the reply to it names."""
         host, port = _address(pointer)
         node = self._cluster.get_node(host=host, port=port) or await self._strange_node(host, port)
         asking = [("ASKING",)] if pointer.startswith("ASK ") else []
-        return (await self._link(node).exchange([*asking, command]))[-1]
+        return (await self._ask(node, [*asking, command]))[-1]
 
     async def _strange_node(self, host: str, port: int) -> Node:
         """Return a node that has just joined."""
@@ -109,15 +127,14 @@ class ClusterLink:
             raise BrokerUnavailable(f"the cluster points to {host}:{port}, which is none of its nodes")
         return node
 
-    async def _node_of(self, command: Command) -> Node:
-        await self._learn()
+    def _node_of(self, command: Command) -> Node:
         key = first_key(command)
         try:
             if key is None:
-                return self._cluster.get_random_primary_node()
+                primaries = self._cluster.get_primaries()
+                return random.choice([each for each in primaries if each.name not in self._silent] or primaries)  # noqa: S311
             node = self._cluster.get_node_from_key(key)
         except (RedisError, IndexError) as error:
-            await self._refresh()
             raise BrokerUnavailable(f"no node of the cluster serves the key of {command[0]}: {error}") from error
         assert node is not None  # noqa: S101 - only replicas can be missing
         return node
@@ -143,10 +160,10 @@ class ClusterLink:
         return link
 
     async def load(self, text: str) -> None:
-        """Teach a script to all primaries."""
+        """Teach a script to all primaries that answer."""
         await self._learn()
         nodes = self._cluster.get_primaries()
-        await asyncio.gather(*(self._link(node).exchange([("SCRIPT", "LOAD", text)]) for node in nodes))
+        await asyncio.gather(*(self._ask(node, [("SCRIPT", "LOAD", text)]) for node in nodes))
 
     async def close(self) -> None:
         """Close the connections."""

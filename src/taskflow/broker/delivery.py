@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from taskflow.broker.placement import CHUNK
 from taskflow.broker.scripts import Call, Script
-from taskflow.errors import MessageInvalid
+from taskflow.errors import BrokerUnavailable, MessageInvalid, TaskFlowError
 from taskflow.task import Attempt, Progress
 from taskflow.wire import message as wire
 from taskflow.wire.keys import ENDED_CHANNEL, QueueKeys, day_name, queue_keys
@@ -141,6 +141,44 @@ class Settled(IntEnum):
     CANCELLED_MEANWHILE = 2
 
 
+class Exchanged(Struct, frozen=True):
+    """What came of one round trip: how each outcome was taken, what was delivered, and which queues give nothing.
+
+    A queue gives nothing while it is paused, or when the server refused because somebody put another kind of value
+    under one of its keys; `errors` has what the server said then. Where a part of a cluster is away, its outcomes have
+    None for an answer, and its queues are `away`: their tasks may have been leased.
+    """
+
+    settled: list[Settled | None]
+    deliveries: list[Delivery]
+    paused: frozenset[str]
+    away: frozenset[str] = frozenset()
+    errors: tuple[TaskFlowError, ...] = ()
+
+
+class Pushed(Struct, frozen=True):
+    """What came of waiting for a push: whether there was one, whether the queue is paused, and what could be taken."""
+
+    pushed: bool
+    paused: bool
+    deliveries: list[Delivery]
+
+
+class Expired(Struct, frozen=True):
+    """An active task whose lease is over, or missing. `owner` is '' for a Go server's task, `deaths` counts dead workers."""
+
+    delivery: Delivery
+    owner: str
+    deaths: int
+    begun: bool = True
+    """Unless it had been, it was a suspect that waited for its turn, and not what killed its worker."""
+
+    @property
+    def server_id(self) -> str:
+        """The id of the Python server that had the task, '' for a Go server."""
+        return self.owner.partition(":")[0]
+
+
 _ATTEMPT = msgspec.json.Encoder()
 
 
@@ -262,6 +300,42 @@ def read_deliveries(queue: str, reply: Sequence[bytes], token: str) -> list[Deli
         Delivery(queue, raw_id, data, token, cancelled=mark == b"1", suspect=mark == b"s")
         for raw_id, data, mark in zip(ids, messages, marks, strict=True)
     ]
+
+
+def read_settled(
+    settling: Sequence[tuple[Call, list[int]]], replies: Sequence[Any], count: int
+) -> list[Settled | None]:
+    """Return the answers to `count` outcomes, from the replies to their calls; None where there is none."""
+    settled: list[Settled | None] = [Settled.REFUSED] * count
+    for (_, positions), reply in zip(settling, replies, strict=False):
+        if isinstance(reply, BrokerUnavailable):
+            for position in positions:
+                settled[position] = None
+        elif not isinstance(reply, TaskFlowError):
+            for position, code in zip(positions, reply, strict=True):
+                settled[position] = Settled(code)
+    return settled
+
+
+def read_exchanged(
+    settled: list[Settled | None],
+    queues: Sequence[str],
+    replies: Sequence[Any],
+    token: str,
+    *,
+    errors: tuple[TaskFlowError, ...],
+) -> Exchanged:
+    """Return what came of a round trip, from the replies to the fetches from some queues."""
+    deliveries: list[Delivery] = []
+    paused, away = set(), set()
+    for queue, reply in zip(queues, replies, strict=True):
+        if isinstance(reply, list):
+            deliveries += read_deliveries(queue, reply, token)
+        elif isinstance(reply, BrokerUnavailable):
+            away.add(queue)
+        else:
+            paused.add(queue)
+    return Exchanged(settled, deliveries, frozenset(paused), frozenset(away), errors)
 
 
 def attempt_now(now: float, worker: str, error: str, traceback: str | None) -> Attempt:

@@ -28,10 +28,11 @@ def queue_news(queues: Collection[str]) -> list[tuple[str, str, str]]:
 class KnownQueues:
     """The names that a client has written, and the notes of removals that it has heeded."""
 
-    __slots__ = ("_heeded", "_names", "_until")
+    __slots__ = ("_ever", "_heeded", "_names", "_until")
 
     def __init__(self) -> None:
         self._names: set[str] = set()
+        self._ever: set[str] = set()
         self._heeded: dict[str, bytes] = {}
         self._until = time.monotonic() + REMEMBER_SECONDS
 
@@ -44,17 +45,22 @@ class KnownQueues:
     def learn(self, queues: Collection[str]) -> None:
         """Note that names were written."""
         self._names.update(queues)
+        self._ever.update(queues)
+
+    def had(self, queues: Collection[str]) -> bool:
+        """Whether the names of all these queues were written once: then a task need not wait until they can be again."""
+        return self._ever.issuperset(queues)
 
     def forget(self) -> None:
         """Know no names any more: what was written last may be gone."""
         self._names.clear()
         self._until = time.monotonic() + REMEMBER_SECONDS
 
-    def notes(self, calls: Sequence[tuple[Call, list[int]]], replies: Sequence[list[Any]]) -> dict[str, bytes]:
+    def notes(self, calls: Sequence[tuple[Call, list[int]]], replies: Sequence[Any]) -> dict[str, bytes]:
         """Take the notes of removals off the replies to `enqueue_calls`; return those not heeded yet, by queue."""
         found = {}
         for (call, positions), reply in zip(calls, replies, strict=True):
-            if len(reply) > len(positions):
+            if isinstance(reply, list) and len(reply) > len(positions):
                 queue, note = call.args[5], reply.pop()
                 if self._heeded.get(queue) != note:
                     found[queue] = note

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from taskflow.broker.scripts import Call, Script
+from taskflow.errors import BrokerUnavailable
 from taskflow.task import TaskState
 from taskflow.unique import OnConflict, Until
 from taskflow.wire.keys import DUE_CHANNEL, ENDED_CHANNEL, queue_keys
@@ -100,13 +101,29 @@ def _call(queue: str, placements: Sequence[Placement], now_ns: int) -> Call:
     return Call(ENQUEUE, (keys.pending, keys.scheduled, keys.groups, keys.due, keys.removed), args)
 
 
-def read_placed(calls: Sequence[tuple[Call, list[int]]], replies: Sequence[list[Any]], count: int) -> list[Placed]:
+def read_placed(
+    calls: Sequence[tuple[Call, list[int]]], replies: Sequence[list[Any] | BrokerUnavailable], count: int
+) -> list[Placed | BrokerUnavailable]:
     """Return what became of each of `count` placements, from the replies to their calls."""
-    placed = [STORED] * count
+    placed: list[Placed | BrokerUnavailable] = [STORED] * count
     for (_, positions), reply in zip(calls, replies, strict=True):
+        if isinstance(reply, BrokerUnavailable):
+            for position in positions:
+                placed[position] = reply
+            continue
         for position, code in zip(positions, reply, strict=True):
             if code != 1:
                 placed[position] = _placed(code)
+    return placed
+
+
+def all_placed(answers: Sequence[Placed | BrokerUnavailable]) -> list[Placed]:
+    """Return the answers; raises the first that is an error."""
+    placed = []
+    for answer in answers:
+        if isinstance(answer, BrokerUnavailable):
+            raise answer
+        placed.append(answer)
     return placed
 
 

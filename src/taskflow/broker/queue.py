@@ -7,31 +7,32 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
-
 from taskflow.broker import connection, scripts
 from taskflow.broker.clock import Clock
 from taskflow.broker.cluster import ClusterLink
 from taskflow.broker.connection import COMMAND, Profile, Server
 from taskflow.broker.delivery import (
     Delivery,
+    Exchanged,
+    Expired,
     Outcome,
+    Pushed,
     Settled,
     Settlement,
     dequeue_call,
     read_deliveries,
+    read_exchanged,
+    read_settled,
 )
 from taskflow.broker.known_queues import KnownQueues, queue_news
 from taskflow.broker.link import Link
-from taskflow.broker.placement import CHUNK, Placed, Placement, enqueue_calls, read_placed
+from taskflow.broker.placement import CHUNK, Placed, Placement, all_placed, enqueue_calls, read_placed
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import BrokerUnavailable, TaskFlowError
-from taskflow.task import RunningTask, ServerInfo
-from taskflow.wire import message as wire
-from taskflow.wire.keys import ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, queue_keys, server_key, workers_key
+from taskflow.wire.keys import ALL_QUEUES, queue_keys
 
-RECLAIM, EXTEND, RESULT, FORWARD, EXPIRED, ORPHANS, CLEAN, SERVE, ANNOUNCE = map(
-    Script, ("reclaim", "extend", "result", "forward", "expired", "orphans", "clean", "serve", "announce")
+RECLAIM, EXTEND, RESULT, FORWARD, EXPIRED, ORPHANS, CLEAN = map(
+    Script, ("reclaim", "extend", "result", "forward", "expired", "orphans", "clean")
 )
 LEASE_SECONDS = 30.0
 """asynq's own lease; a heartbeat extends it long before its end."""
@@ -39,42 +40,6 @@ FORWARD_CHUNK = 100
 ARCHIVE_SECONDS = 90 * 24 * 3600
 ARCHIVE_SIZE = 10_000
 """Archived tasks are kept 90 days, and the newest 10,000 of a queue, as in asynq."""
-
-
-class Exchanged(Struct, frozen=True):
-    """What came of one round trip: how each outcome was taken, what was delivered, and which queues give nothing.
-
-    A queue gives nothing while it is paused, or when the server refused because somebody put another kind of value
-    under one of its keys; `errors` has what the server said then.
-    """
-
-    settled: list[Settled]
-    deliveries: list[Delivery]
-    paused: frozenset[str]
-    errors: tuple[TaskFlowError, ...] = ()
-
-
-class Pushed(Struct, frozen=True):
-    """What came of waiting for a push: whether there was one, whether the queue is paused, and what could be taken."""
-
-    pushed: bool
-    paused: bool
-    deliveries: list[Delivery]
-
-
-class Expired(Struct, frozen=True):
-    """An active task whose lease is over, or missing. `owner` is '' for a Go server's task, `deaths` counts dead workers."""
-
-    delivery: Delivery
-    owner: str
-    deaths: int
-    begun: bool = True
-    """Unless it had been, it was a suspect that waited for its turn, and not what killed its worker."""
-
-    @property
-    def server_id(self) -> str:
-        """The id of the Python server that had the task, '' for a Go server."""
-        return self.owner.partition(":")[0]
 
 
 class Broker:
@@ -145,21 +110,34 @@ class Broker:
         """Run calls of scripts in one round trip; return their replies. Raises `TaskFlowError` if one is refused."""
         return scripts.checked(await self._run(calls))
 
-    async def _run(self, calls: Sequence[Call]) -> list[Any]:
+    async def _run(self, calls: Sequence[Call], *, each: bool = False, patient: bool = True) -> list[Any]:
+        """Run calls; what is refused is an error in its place, and with `each` so is what a part of a cluster left unanswered."""
         server = self.server or await self.open()
         try:
-            return await scripts.run(self._link, calls, flags=server.understands_flags)
+            replies = await scripts.run(self._link, calls, flags=server.understands_flags, each=each, patient=patient)
         except BrokerUnavailable:
             self._known_queues.forget()
             raise
+        if each and any(isinstance(reply, BrokerUnavailable) for reply in replies):
+            self._known_queues.forget()
+        return replies
+
+    async def sweep(self, calls: Sequence[Call]) -> list[Any]:
+        """Run a call for each queue; `None` stands in place of the reply where a part of a cluster is away."""
+        replies = _checked_but_missing(await self._run(calls, each=True))
+        return [None if isinstance(reply, BrokerUnavailable) else reply for reply in replies]
 
     # -- enqueue ------------------------------------------------------------------------------------------------------
 
     async def enqueue(self, placements: Sequence[Placement]) -> list[Placed]:
         """Store new tasks; return what became of each. Safe to repeat: a task stored already answers as a repeat."""
+        return all_placed(await self.enqueue_each(placements))
+
+    async def enqueue_each(self, placements: Sequence[Placement]) -> list[Placed | BrokerUnavailable]:
+        """Do as `enqueue` does, but where only a part of a cluster is away, the error stands in place of its tasks' answers."""
         await self._publish_queues({placement.queue for placement in placements})
         calls = enqueue_calls(placements, now_ns=self.clock.now_ns())
-        replies = await self.run([call for call, _ in calls])
+        replies = _checked_but_missing(await self._run([call for call, _ in calls], each=True))
         if notes := self._known_queues.notes(calls, replies):
             await self._name(notes)
             self._known_queues.heed(notes)
@@ -167,8 +145,14 @@ class Broker:
 
     async def _publish_queues(self, queues: set[str]) -> None:
         new = self._known_queues.unknown(queues)
-        if new:
+        if not new:
+            return
+        try:
             await self._name(new)
+        except BrokerUnavailable:
+            if not (isinstance(self._link, ClusterLink) and self._known_queues.had(new)):
+                raise  # else the node with the names is away, which is no reason to refuse tasks of others
+        else:
             self._known_queues.learn(new)
 
     async def _name(self, queues: Collection[str]) -> None:
@@ -214,29 +198,20 @@ class Broker:
         calls = [call for call, _ in settling] + [call for _, call in fetching]
         if not calls:
             return Exchanged([], [], frozenset())
-        replies = await self._run(calls)
-        errors = tuple(reply for reply in replies if isinstance(reply, TaskFlowError))
-        settled = [Settled.REFUSED] * len(outcomes)
-        for (_, positions), reply in zip(settling, replies, strict=False):
-            if not isinstance(reply, TaskFlowError):
-                for position, code in zip(positions, reply, strict=True):
-                    settled[position] = Settled(code)
-        deliveries: list[Delivery] = []
-        paused = set()
-        for (queue, _), reply in zip(fetching, replies[len(settling) :], strict=True):
-            if isinstance(reply, list):
-                deliveries += read_deliveries(queue, reply, token)
-            else:
-                paused.add(queue)
-        return Exchanged(settled, deliveries, frozenset(paused), errors)
+        replies = await self._run(calls, each=True, patient=False)
+        settled = read_settled(settling, replies, len(outcomes))
+        return read_exchanged(
+            settled, [queue for queue, _ in fetching], replies[len(settling) :], token, errors=_refused(replies)
+        )
 
     async def dequeue(self, wants: Mapping[str, int], *, owner: str = "") -> list[Delivery]:
         """Lease up to `wants[queue]` tasks of each queue, the oldest first."""
         return (await self.exchange([], wants, owner=owner)).deliveries
 
     async def settle(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
-        """Settle outcomes, each only if its lease is still the delivery's."""
-        return (await self.exchange(outcomes, {}, owner="")).settled
+        """Settle outcomes, each only if its lease is still the delivery's; what got no answer counts as refused."""
+        answers = (await self.exchange(outcomes, {}, owner="")).settled
+        return [Settled.REFUSED if answer is None else answer for answer in answers]
 
     async def wait_for_push(self, queue: str, *, seconds: float) -> bool:
         """Wait until a queue holds a task; return whether it does. It occupies the connection: use a broker of its own.
@@ -261,25 +236,31 @@ class Broker:
         paused = reply == -1
         return Pushed(element is not None, paused, [] if paused else read_deliveries(queue, reply, token))
 
-    async def reclaim(self, queues: Sequence[str], *, owner: str) -> int:
-        """Put back what a fetch leased whose reply was lost, without counting a retry; return how many."""
+    async def reclaim(self, queues: Sequence[str], *, owner: str) -> tuple[int, list[str]]:
+        """Put back what a fetch leased whose reply was lost, without counting a retry.
+
+        Returns how many tasks, and the queues that a part of a cluster has which is away.
+        """
         now_ns = self.clock.now_ns()
         calls = []
         for queue in queues:
             keys = queue_keys(queue)
             calls.append(Call(RECLAIM, (keys.active, keys.lease, keys.pending), [keys.task_prefix, now_ns, owner]))
-        return sum(await self.run(calls))
+        counts = await self.sweep(calls)
+        away = [queue for queue, count in zip(queues, counts, strict=True) if count is None]
+        return sum(count or 0 for count in counts), away
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """Extend the leases by the lease time from now; return for each whether it is still the delivery's.
 
-        A delivery is marked `lost` when it is not. When this raises, either end may stand in Redis, and both are known.
+        A delivery is marked `lost` when it is not. When this raises, or where a part of a cluster is away, either end may stand
+        in Redis, and both are known.
         """
         token = repr(round(self.clock.now() + self.lease_seconds, 6))
         by_queue: dict[str, list[Delivery]] = {}
         for delivery in deliveries:
             by_queue.setdefault(delivery.queue, []).append(delivery)
-        calls, order = [], []
+        calls, chunks = [], []
         for queue, all_members in by_queue.items():
             for first in range(0, len(all_members), CHUNK):
                 members = all_members[first : first + CHUNK]
@@ -288,13 +269,13 @@ class Broker:
                     args += (delivery.raw_id, delivery.tokens)
                     delivery.propose(token)
                 calls.append(Call(EXTEND, (queue_keys(queue).lease,), args))
-                order += members
-        codes = [code for reply in await self.run(calls) for code in reply]
-        for delivery, code in zip(order, codes, strict=True):
-            if code:
-                delivery.confirm(token)
-            else:
-                delivery.lost = True
+                chunks.append(members)
+        for members, codes in zip(chunks, await self.sweep(calls), strict=True):
+            for delivery, code in zip(members, codes or (), strict=codes is not None):
+                if code:
+                    delivery.confirm(token)
+                else:
+                    delivery.lost = True
         return [not delivery.lost for delivery in deliveries]
 
     async def write_result(self, delivery: Delivery, result: bytes) -> bool:
@@ -311,9 +292,10 @@ class Broker:
         nearest: float | None = None
         waiting = list(queues)
         while waiting:
-            replies = await self.run([self._forward_call(queue) for queue in waiting])
+            replies = await self.sweep([self._forward_call(queue) for queue in waiting])
             again = []
-            for queue, (taken, due) in zip(waiting, replies, strict=True):
+            for queue, reply in zip(waiting, replies, strict=True):
+                taken, due = reply or (0, b"")
                 if taken >= FORWARD_CHUNK:
                     again.append(queue)
                 elif due:
@@ -333,7 +315,7 @@ class Broker:
         for queue in queues:
             keys = queue_keys(queue)
             calls.append(Call(EXPIRED, (keys.active, keys.lease), [keys.task_prefix, repr(cutoff), CHUNK]))
-        return self._read_expired(queues, await self.run(calls))
+        return self._read_expired(queues, await self.sweep(calls))
 
     async def orphans(self, queues: Sequence[str]) -> list[Expired]:
         """Return the active tasks that have no lease at all: what a broken settlement of another program left behind."""
@@ -341,12 +323,13 @@ class Broker:
         for queue in queues:
             keys = queue_keys(queue)
             calls.append(Call(ORPHANS, (keys.active, keys.lease), [keys.task_prefix]))
-        return self._read_expired(queues, await self.run(calls))
+        return self._read_expired(queues, await self.sweep(calls))
 
     @staticmethod
-    def _read_expired(queues: Sequence[str], replies: Sequence[list[bytes]]) -> list[Expired]:
+    def _read_expired(queues: Sequence[str], replies: Sequence[list[bytes] | None]) -> list[Expired]:
         found = []
-        for queue, reply in zip(queues, replies, strict=True):
+        for queue, answer in zip(queues, replies, strict=True):
+            reply = answer or []
             for i in range(0, len(reply), 6):
                 raw_id, token, data, owner, deaths, begun = reply[i : i + 6]
                 delivery = Delivery(queue, raw_id, data, token.decode())
@@ -359,7 +342,8 @@ class Broker:
         total = 0
         waiting = [(queue, archived) for queue in queues for archived in (False, True)]
         while waiting:
-            counts = await self.run([self._clean_call(queue, now, archived=archived) for queue, archived in waiting])
+            replies = await self.sweep([self._clean_call(queue, now, archived=archived) for queue, archived in waiting])
+            counts = [reply or 0 for reply in replies]
             total += sum(counts)
             waiting = [sweep for sweep, count in zip(waiting, counts, strict=True) if count >= CHUNK]
         return total
@@ -371,33 +355,6 @@ class Broker:
             return Call(CLEAN, (keys.archived,), [keys.task_prefix, now - ARCHIVE_SECONDS, ARCHIVE_SIZE, CHUNK])
         return Call(CLEAN, (keys.completed,), [keys.task_prefix, now, 0, CHUNK])
 
-    # -- servers ------------------------------------------------------------------------------------------------------
-
-    async def publish_server(self, info: ServerInfo, running: Sequence[RunningTask], *, ttl_seconds: int) -> None:
-        """Publish a worker server and what it runs, in asynq's records; both vanish after the TTL."""
-        server, workers = server_key(info.host, info.pid, info.id), workers_key(info.host, info.pid, info.id)
-        args: list[Any] = [ttl_seconds, wire.encode_server(info)]
-        for task in running:
-            args += (task.id, wire.encode_running(task, host=info.host, pid=info.pid, server_id=info.id))
-        expiry = int(self.clock.now()) + ttl_seconds
-        announced = {ALL_SERVERS: server, ALL_WORKERS: workers}
-        await self.run(
-            [
-                *(Call(ANNOUNCE, (kind,), [expiry, record]) for kind, record in announced.items()),
-                Call(SERVE, (server, workers), args),
-            ]
-        )
-
-    async def withdraw_server(self, info: ServerInfo) -> None:
-        """Remove a worker server's records."""
-        server, workers = server_key(info.host, info.pid, info.id), workers_key(info.host, info.pid, info.id)
-        await self.execute(("ZREM", ALL_SERVERS, server), ("ZREM", ALL_WORKERS, workers), ("DEL", server, workers))
-
-    async def live_servers(self) -> set[str]:
-        """Return the ids of the worker servers whose records have not expired, Go's too."""
-        (members,) = await self.execute(("ZRANGEBYSCORE", ALL_SERVERS, int(self.clock.now()), "+inf"))
-        return {member.decode(errors="replace").rstrip("}").rpartition(":")[2] for member in members}
-
     async def cancelled(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """Return for each running task whether it carries the mark of a cancellation."""
         commands = [
@@ -406,6 +363,19 @@ class Broker:
         ]
         marks = await self.attempt(*commands)
         return [mark == 1 for mark in marks]  # an error is no mark: somebody put another kind of value under the key
+
+
+def _refused(replies: list[Any]) -> tuple[TaskFlowError, ...]:
+    """Return what the server refused; what it did not answer is no refusal."""
+    errors = (reply for reply in replies if isinstance(reply, TaskFlowError))
+    return tuple(error for error in errors if not isinstance(error, BrokerUnavailable))
+
+
+def _checked_but_missing(replies: list[Any]) -> list[Any]:
+    """Return the replies; raise the first that is a refusal."""
+    for refused in _refused(replies):
+        raise refused
+    return replies
 
 
 def _wait_command(queue: str, seconds: float) -> tuple[Any, ...]:

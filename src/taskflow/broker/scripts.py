@@ -107,10 +107,19 @@ class Call:
         return self.script.flagged_text if flags else self.script.text
 
 
-async def run(link: Link | ClusterLink, calls: Sequence[Call], *, flags: bool) -> list[Any]:
+async def run(
+    link: Link | ClusterLink, calls: Sequence[Call], *, flags: bool, each: bool = False, patient: bool = True
+) -> list[Any]:
     """Run the calls in one round trip and return their replies, in order; what the server refused is an error in its place.
 
     Nothing is repeated but calls whose script the server did not know, and those had no effect.
+
+    Args:
+        link: The connections.
+        calls: The calls.
+        flags: Whether the server understands flags.
+        patient: Whether to wait until a cluster can serve again what it cannot now.
+        each: Whether on a cluster `BrokerUnavailable` shall stand in place of the replies of nodes that do not answer.
 
     Raises:
         BrokerUnavailable: The server did not answer (the calls may have run), or cannot write now (they had no effect).
@@ -118,15 +127,19 @@ async def run(link: Link | ClusterLink, calls: Sequence[Call], *, flags: bool) -
     """
     cluster = isinstance(link, ClusterLink)
     with redis_errors():
-        replies = await link.exchange([call.command(flags=flags, cluster=cluster) for call in calls])
+        commands = [call.command(flags=flags, cluster=cluster) for call in calls]
+        if isinstance(link, ClusterLink):
+            replies = await link.exchange(commands, patient=patient)
+        else:
+            replies = await link.exchange(commands)
         unknown = [i for i, reply in enumerate(replies) if _is_unknown(reply)]
         if unknown:
             for text in {calls[i].text(flags=flags) for i in unknown}:
                 await link.load(text)
-            again = await link.exchange([calls[i].command(flags=flags, cluster=cluster) for i in unknown])
+            again = await link.exchange([commands[i] for i in unknown])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
-    return _translate_all(replies)
+    return _translate_all(replies, each=each and cluster)
 
 
 async def execute(link: Link | ClusterLink, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -179,13 +192,13 @@ def _exchange_sync(client: SyncRedis, commands: Sequence[tuple[Any, ...]]) -> li
     return exchange_blocking(client, commands)
 
 
-def _translate_all(replies: list[Any]) -> list[Any]:
-    """Return the replies with TaskFlow's errors in place of the library's; raise if the server cannot write now."""
+def _translate_all(replies: list[Any], *, each: bool = False) -> list[Any]:
+    """Return the replies with TaskFlow's errors in place of the library's; raise `BrokerUnavailable` unless `each`."""
     for i, reply in enumerate(replies):
         if isinstance(reply, RedisError):
             replies[i] = translated(reply)
-            if isinstance(replies[i], BrokerUnavailable):
-                raise replies[i] from reply
+        if isinstance(replies[i], BrokerUnavailable) and not each:
+            raise replies[i]
     return replies
 
 

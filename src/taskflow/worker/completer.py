@@ -16,6 +16,10 @@ from taskflow.broker.steering import CANCELLED
 _LOG = structlog.get_logger("taskflow.worker")
 
 
+Taken = tuple[Delivery, Outcome, str]
+"""An outcome that a round trip has taken, with the lease tokens that are sent with it."""
+
+
 class Completer:
     """The outcomes that Redis has not taken yet.
 
@@ -54,7 +58,7 @@ class Completer:
         self._waiting.append((delivery, outcome))
         self._news()
 
-    def take(self, most: int) -> list[tuple[Delivery, Outcome, str]]:
+    def take(self, most: int) -> list[Taken]:
         """Hand outcomes to a round trip, each with the lease tokens that are sent with it."""
         waiting = self._waiting
         taken = []
@@ -64,13 +68,13 @@ class Completer:
         self._under_way += len(taken)
         return taken
 
-    def put_back(self, taken: Sequence[tuple[Delivery, Outcome, str]]) -> None:
+    def put_back(self, taken: Sequence[Taken]) -> None:
         """Take back what a failed round trip may or may not have settled."""
         self._under_way -= len(taken)
         self._waiting.extendleft((delivery, outcome) for delivery, outcome, _ in reversed(taken))
         self._news()
 
-    def confirm(self, taken: Sequence[tuple[Delivery, Outcome, str]], answers: Sequence[Settled]) -> None:
+    def confirm(self, taken: Sequence[Taken], answers: Sequence[Settled]) -> None:
         """Note Redis's answers for what a round trip took."""
         self._under_way -= len(taken)
         for (delivery, outcome, tokens), answer in zip(taken, answers, strict=True):

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from taskflow.broker.connection import BLOCK_SECONDS
-from taskflow.broker.delivery import Delivery, Requeue
+from taskflow.broker.delivery import Delivery, Exchanged, Requeue, Settled
 from taskflow.broker.queue import Broker
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.worker import loops
-from taskflow.worker.completer import Completer
+from taskflow.worker.completer import Completer, Taken
 from taskflow.worker.executor import Executor
 from taskflow.worker.lifetime import Lifetime
 from taskflow.worker.watches import Watch, Watches
@@ -35,6 +36,8 @@ ARMED_SECONDS = 1.0
 """How long (s) a watch that takes a task at the moment of its push waits before it looks up again."""
 OUTAGE_FIRST, OUTAGE_LONGEST = 0.05, 2.0
 """How long (s) to wait before the next try while Redis does not answer."""
+AWAY_PAUSE, AWAY_SHARE = 0.5, 3
+"""How long (s) to leave a part of a cluster alone that does not answer: at least, and in times of how long the try took."""
 
 
 def draw(weights: Mapping[str, int], slots: int, *, rand: random.Random) -> dict[str, int]:
@@ -97,10 +100,17 @@ class Fetcher:
         self._outage = OUTAGE_FIRST
         self._held = False
         self.stopping = False
-        self.available = True
-        """Whether Redis answered last time."""
+        self._answering = True
+        self._queues = queues
+        self._away: set[str] = set()
+        self._reclaim_at = 0.0
         self._watches = Watches(broker, queues, pushed=self._pushed, news=self.news)
         self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether Redis answered last time, for one of the queues at least."""
+        return self._answering and not (self._away and self._away.issuperset(self._queues))
 
     @property
     def fetching(self) -> bool:
@@ -113,6 +123,7 @@ class Fetcher:
 
     def follow(self) -> None:
         """Serve the queues as they are now."""
+        self._away.intersection_update(self._queues)
         self._watches.follow()
 
     def stop(self) -> None:
@@ -165,7 +176,9 @@ class Fetcher:
         """Make one round trip; return False if there was nothing to do."""
         taken = self._completer.take(MOST_AT_ONCE)
         wants = self._wants()
-        if not taken and not wants and not self._lost_fetches:
+        began = time.monotonic()
+        reclaiming = bool(self._lost_fetches) and began >= self._reclaim_at
+        if not taken and not wants and not reclaiming:
             return False
         slots = sum(wants.values())
         self._reserved += slots
@@ -173,7 +186,7 @@ class Fetcher:
         owner = f"{self._server_id}:{self._fetches}"
         outcomes = [(delivery, outcome) for delivery, outcome, _ in taken]
         try:
-            if self._lost_fetches:
+            if reclaiming:
                 await self._reclaim()
             exchanged = await self._broker.exchange(outcomes, wants, owner=owner)
         except BaseException as error:
@@ -190,9 +203,34 @@ class Fetcher:
         self._answered()
         for refused in exchanged.errors:
             _LOG.error("Redis refused a queue's command; is another kind of value under its key?", error=str(refused))
-        self._completer.confirm(taken, exchanged.settled)
-        self._distribute(wants, exchanged.deliveries, exchanged.paused)
+        pause = max(AWAY_PAUSE, AWAY_SHARE * (time.monotonic() - began))
+        self._confirm(taken, exchanged.settled, pause)
+        self._note_away(wants, exchanged.away, owner, pause)
+        self._distribute(wants, exchanged)
         return True
+
+    def _confirm(self, taken: Sequence[Taken], settled: Sequence[Settled | None], pause: float) -> None:
+        """Hand on the answers to outcomes; those that a part of a cluster owes are sent again after a pause."""
+        if None in settled:
+            owed = [each for each, answer in zip(taken, settled, strict=True) if answer is None]
+            asyncio.get_running_loop().call_later(pause, self._completer.put_back, owed)
+            taken = [each for each, answer in zip(taken, settled, strict=True) if answer is not None]
+        self._completer.confirm(taken, [answer for answer in settled if answer is not None])
+
+    def _note_away(self, wants: Mapping[str, int], away: frozenset[str], owner: str, pause: float) -> None:
+        """Leave queues alone for a pause that a part of a cluster has, which does not answer, and say so once."""
+        if news := sorted(away - self._away):
+            _LOG.warning("a part of the cluster does not answer; its queues wait for it", queues=news)
+        self._away = (self._away - wants.keys()) | away
+        if away:
+            self._lost_fetches.append((owner, list(away)))
+            self._put_off_reclaim(pause)
+        for watch in filter(None, map(self._watches.get, away)):
+            watch.blocked(pause)
+
+    def _put_off_reclaim(self, pause: float) -> None:
+        self._reclaim_at = time.monotonic() + pause
+        asyncio.get_running_loop().call_later(pause, self.news)
 
     def _wants(self) -> dict[str, int]:
         if self._resting:
@@ -207,15 +245,16 @@ class Fetcher:
             return {}
         return draw(heaviest(busy) if self._strict else busy, slots, rand=self._rand)
 
-    def _distribute(self, wants: Mapping[str, int], deliveries: list[Delivery], paused: frozenset[str]) -> None:
+    def _distribute(self, wants: Mapping[str, int], exchanged: Exchanged) -> None:
+        deliveries = exchanged.deliveries
         counts = Counter(delivery.queue for delivery in deliveries)
         for queue, wanted in wants.items():
             watch = self._watches.get(queue)
             if watch is None:
                 deliveries = self._without(queue, deliveries)
-            elif queue in paused:
+            elif queue in exchanged.paused:
                 watch.blocked()
-            else:
+            elif queue not in exchanged.away:
                 watch.took(counts[queue], wanted)
         self._start(deliveries)
 
@@ -239,31 +278,37 @@ class Fetcher:
         self._lifetime.took(deliveries)
 
     async def _reclaim(self) -> None:
-        while self._lost_fetches:
-            owner, queues = self._lost_fetches.pop()
-            self._reclaiming += 1
-            try:
-                count = await self._broker.reclaim(queues, owner=owner)
-            except BaseException:
-                self._lost_fetches.append((owner, queues))
-                raise
-            finally:
-                self._reclaiming -= 1
-            if count:
-                _LOG.warning("put back tasks whose delivery was lost on the way", count=count)
-            for watch in filter(None, map(self._watches.get, queues)):
-                watch.wake()
+        """Put back what lost fetches have leased; what is on a part of a cluster that is away is tried again later."""
+        began = time.monotonic()
+        lost, self._lost_fetches = self._lost_fetches, []
+        self._reclaiming += 1
+        try:
+            while lost:
+                owner, queues = lost[-1]
+                count, away = await self._broker.reclaim(queues, owner=owner)
+                lost.pop()
+                if count:
+                    _LOG.warning("put back tasks whose delivery was lost on the way", count=count)
+                if away:
+                    self._lost_fetches.append((owner, away))
+                for watch in filter(None, map(self._watches.get, set(queues).difference(away))):
+                    watch.wake()
+        finally:
+            self._reclaiming -= 1
+            self._lost_fetches += lost
+        if self._lost_fetches:
+            self._put_off_reclaim(max(AWAY_PAUSE, AWAY_SHARE * (time.monotonic() - began)))
 
     def _answered(self) -> None:
-        if not self.available:
+        if not self._answering:
             _LOG.info("Redis answers again")
-        self.available = True
+        self._answering = True
         self._outage = OUTAGE_FIRST
 
     async def _wait_out(self, error: BrokerUnavailable) -> None:
-        if self.available:
+        if self._answering:
             _LOG.warning("Redis does not answer; waiting for it", error=str(error))
-        self.available = False
+        self._answering = False
         await asyncio.sleep(self._outage * self._rand.uniform(0.5, 1.0))
         self._outage = min(self._outage * 2, OUTAGE_LONGEST)
 

@@ -20,6 +20,7 @@ from taskflow.broker.clock import Clock
 from taskflow.broker.connection import HEARTBEAT
 from taskflow.broker.delivery import Delivery
 from taskflow.broker.queue import Broker
+from taskflow.broker.servers import ServerRecords
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.task import RunningTask, ServerInfo
 from taskflow.worker.executor import deadline_of
@@ -105,7 +106,7 @@ class Heartbeater:
                 await self._try(broker)
                 await self._pause()
             info = self._describe()
-            await broker.withdraw_server(info)
+            await ServerRecords(broker).withdraw(info)
         except BrokerUnavailable:
             _LOG.warning("could not withdraw this server's record; it expires by itself")
         finally:
@@ -128,7 +129,7 @@ class Heartbeater:
                 if delivery.lost:
                     self._loop.call_soon_threadsafe(self._lost, delivery)
         running = [_running(delivery) for delivery in leases if delivery.started_at]
-        await broker.publish_server(self._describe(), running, ttl_seconds=max(2, round(2 * self._beat)))
+        await ServerRecords(broker).publish(self._describe(), running, ttl_seconds=max(2, round(2 * self._beat)))
         await broker.synchronise()
         self.beaten_at = time.monotonic()
 

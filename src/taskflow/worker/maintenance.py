@@ -9,9 +9,10 @@ from contextlib import suppress
 import structlog
 from msgspec import Struct
 
-from taskflow.broker.delivery import Archive, Delivery, Outcome, Requeue, Settled
+from taskflow.broker.delivery import Archive, Delivery, Expired, Outcome, Requeue, Settled
 from taskflow.broker.groups import Groups
-from taskflow.broker.queue import Broker, Expired
+from taskflow.broker.queue import Broker
+from taskflow.broker.servers import ServerRecords
 from taskflow.broker.steering import CANCELLED
 from taskflow.broker.subscriptions import Listener
 from taskflow.errors import BrokerUnavailable, TaskFlowError
@@ -147,7 +148,7 @@ class Maintenance:
             self._answering_since = now
         if not expired:
             return 0
-        alive = {self._server_id, *await self._broker.live_servers()}
+        alive = {self._server_id, *await ServerRecords(self._broker).alive()}
         trusted = now - self._answering_since >= self._trust_after
         cutoff = now - self._grace
         lost = [task for task in expired if task.delivery.expiry <= cutoff or (trusted and _gone(task, alive))]

@@ -76,6 +76,8 @@ class Watch:
             self.pause = 0.0
         elif self.woken:
             self.missed()
+        elif self.pause > LONGEST_PAUSE:
+            self.pause = 0.0  # it was blocked, and is no longer
         self.woken = False
         if count < wanted:
             self.sleep()
@@ -84,9 +86,9 @@ class Watch:
         """Note that another worker was first: of many that wait, only a few shall stay on watch."""
         self.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self.pause * 2))
 
-    def blocked(self) -> None:
-        """Note that the queue is paused, or that Redis refuses to watch it."""
-        self.pause = SLOW_CHECK
+    def blocked(self, seconds: float = SLOW_CHECK) -> None:
+        """Note that the queue is not to be looked into for some time: it is paused, or Redis refuses to watch it."""
+        self.pause = max(SLOW_CHECK, seconds)
         self.woken = False
         self.sleep()
 

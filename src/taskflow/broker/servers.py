@@ -1,0 +1,47 @@
+"""ServerRecords: what worker servers say of themselves in Redis, in asynq's records: that they live, and what they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from taskflow.broker.queue import Broker
+from taskflow.broker.scripts import Call, Script
+from taskflow.errors import BrokerUnavailable
+from taskflow.task import RunningTask, ServerInfo
+from taskflow.wire import message as wire
+from taskflow.wire.keys import ALL_SERVERS, ALL_WORKERS, server_key, workers_key
+
+ANNOUNCE, SERVE = map(Script, ("announce", "serve"))
+
+
+class ServerRecords:
+    """The records of a broker's Redis server. Every method raises `BrokerUnavailable` if it does not answer."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def publish(self, info: ServerInfo, running: Sequence[RunningTask], *, ttl_seconds: int) -> None:
+        """Publish a worker server and what it runs; both vanish after the TTL."""
+        server, workers = server_key(info.host, info.pid, info.id), workers_key(info.host, info.pid, info.id)
+        args: list[Any] = [ttl_seconds, wire.encode_server(info)]
+        for task in running:
+            args += (task.id, wire.encode_running(task, host=info.host, pid=info.pid, server_id=info.id))
+        expiry = int(self._broker.clock.now()) + ttl_seconds
+        announced = {ALL_SERVERS: server, ALL_WORKERS: workers}
+        calls = [Call(ANNOUNCE, (kind,), [expiry, record]) for kind, record in announced.items()]
+        if not any(await self._broker.sweep([*calls, Call(SERVE, (server, workers), args)])):
+            raise BrokerUnavailable("no node of the cluster takes the record of this server")
+
+    async def withdraw(self, info: ServerInfo) -> None:
+        """Remove a worker server's records."""
+        server, workers = server_key(info.host, info.pid, info.id), workers_key(info.host, info.pid, info.id)
+        await self._broker.execute(
+            ("ZREM", ALL_SERVERS, server), ("ZREM", ALL_WORKERS, workers), ("DEL", server, workers)
+        )
+
+    async def alive(self) -> set[str]:
+        """Return the ids of the worker servers whose records have not expired, Go's too."""
+        now = int(self._broker.clock.now())
+        (members,) = await self._broker.execute(("ZRANGEBYSCORE", ALL_SERVERS, now, "+inf"))
+        return {member.decode(errors="replace").rstrip("}").rpartition(":")[2] for member in members}
