@@ -68,7 +68,8 @@ class DeadLetters:
             return
         error = outcome.cause or MessageInvalid(outcome.error)
         self._waiting.append((on_dead, archived_info(delivery, outcome, now=self._clock.now()), error))
-        if len(self._callers) < AT_ONCE:
+        # One that has just ended is still listed until the loop's next turn, but it takes no more.
+        if sum(not caller.done() for caller in self._callers) < AT_ONCE:
             caller = asyncio.create_task(self._call_all(), name="dead letter")
             self._callers.add(caller)
             caller.add_done_callback(self._callers.discard)
