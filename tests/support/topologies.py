@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from support.waiting import wait_until_sync
 
@@ -60,8 +62,8 @@ class Process:
         return False
 
     def client(self) -> redis.Redis:
-        """A client of this process alone."""
-        return redis.Redis(host=_HOST, port=self.port, socket_timeout=2)
+        """A client of this process alone, which does not try again if it is dead."""
+        return redis.Redis(host=_HOST, port=self.port, socket_timeout=2, retry=Retry(NoBackoff(), 0))
 
     def kill(self) -> None:
         """Kill it: no farewell."""
@@ -72,9 +74,10 @@ class Process:
 
 
 class Topology(Protocol):
-    """A set-up, as the tests know it."""
+    """A set-up, as the tests know it: its URL, and how long (s) it is away at least when it fails."""
 
     url: str
+    away: float
 
     def start(self) -> None: ...
 
@@ -104,6 +107,8 @@ def connections(topology: Topology) -> list[str]:
 class StandaloneSetup:
     """One server, which writes down what it is told."""
 
+    away = 0.0
+
     def __init__(self, program: str, folder: Path) -> None:
         self._server = Process(program, folder, free_ports(1)[0], "--appendonly", "yes")
         self.servers = [self._server]
@@ -129,6 +134,8 @@ class StandaloneSetup:
 
 class SentinelSetup:
     """A primary, two replicas, three sentinels that need two votes and 1 s of silence to fail over."""
+
+    away = 0.9
 
     def __init__(self, program: str, folder: Path) -> None:
         data, watch = free_ports(3), free_ports(3)
@@ -194,6 +201,8 @@ def _sentinel(program: str, folder: Path, port: int, primary: int) -> Process:
 
 class ClusterSetup:
     """Three primaries, each with a replica; a node counts as down after 1 s."""
+
+    away = 0.9
 
     def __init__(self, program: str, folder: Path) -> None:
         options = (
