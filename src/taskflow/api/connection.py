@@ -6,6 +6,8 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from taskflow.api.protocol import ABORT
+
 MAX_HEAD = 64 * 1024
 """The largest URL and headers together, in bytes (with what else comes that is no body)."""
 MAX_URL = 16 * 1024
@@ -51,6 +53,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]  # an extension of ours
         self._head = 0
         if self._limit is None:
             self._expect()
