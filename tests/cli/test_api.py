@@ -16,7 +16,15 @@ from support.waiting import wait_until_sync
 
 
 @pytest.fixture
-def workers(start: Start, redis_url: str) -> tuple[Running, str]:
+def hears_hangups() -> Iterator[None]:
+    """Children inherit what is ignored, and what runs the tests may ignore SIGHUP, as `nohup` does."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
+
+
+@pytest.fixture
+def workers(start: Start, redis_url: str, hears_hangups: None) -> tuple[Running, str]:
     """`taskflow api --workers 2`, once it serves, and its URL."""
     running = start(
         "api",
