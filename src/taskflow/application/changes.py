@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.queue import Broker
+from taskflow.broker.reading import LISTS, NEWEST_FIRST, STATES, key_of
 from taskflow.errors import InvalidOption, QueueNotFound, TaskFlowError
 from taskflow.task import QueueInfo, TaskState, check_queue
 from taskflow.wire.keys import QueueKeys, queue_keys
@@ -32,7 +33,6 @@ _ORDER = (
     TaskState.COMPLETED,
 )
 """A task that moves on while the states are read in this order counts with the later one."""
-_STATES = {state.value.encode(): state for state in TaskState}
 
 States = Mapping[str, TaskState | None]
 """Ids of tasks with their states; None if a task that was there is not any more."""
@@ -175,7 +175,7 @@ class QueueChanges:
         if lost:
             replies = await self._broker.execute(*(("HGET", keys.task_prefix + task_id, "state") for task_id in lost))
             for task_id, reply in zip(lost, replies, strict=True):
-                state_now = _STATES.get(reply)
+                state_now = STATES.get(reply)
                 if state_now is not before[task_id]:
                     found[task_id] = state_now
         return found
@@ -183,11 +183,8 @@ class QueueChanges:
 
 def _command(keys: QueueKeys, state: TaskState) -> tuple[Any, ...]:
     """Return the command that reads the tasks of a state: the newest, of waiting ones the next to fall due."""
-    key = getattr(keys, state.value)
-    if state in {TaskState.PENDING, TaskState.ACTIVE}:
-        return ("LRANGE", key, 0, WINDOW - 1)
-    ended = state in {TaskState.ARCHIVED, TaskState.COMPLETED}
-    return ("ZREVRANGE" if ended else "ZRANGE", key, 0, WINDOW - 1)
+    command = "LRANGE" if state in LISTS else "ZREVRANGE" if state in NEWEST_FIRST else "ZRANGE"
+    return (command, key_of(keys, state), 0, WINDOW - 1)
 
 
 def _compare(old: _Sample, new: _Sample, queue: str | None, *, tasks: bool) -> Changes:

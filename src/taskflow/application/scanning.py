@@ -15,8 +15,8 @@ from taskflow.application.queries import MAX_PAGE_SIZE, ScanTasks, Steered, Task
 from taskflow.application.search import SCAN_LIMIT, fits
 from taskflow.application.steering import TaskSteering
 from taskflow.broker.inspector import Inspector
+from taskflow.broker.reading import LISTS
 from taskflow.broker.scan import BEGINNING, Place, Scan
-from taskflow.broker.steering import LISTS
 from taskflow.errors import InvalidOption, QueueNotFound, TaskFlowError
 from taskflow.task import TaskInfo, TaskState, check_queue
 

@@ -11,9 +11,9 @@ from msgspec import UNSET
 from taskflow.broker.figures import Figures
 from taskflow.broker.groups import Groups
 from taskflow.broker.queue import Broker
-from taskflow.broker.reading import is_task, read_call, task_info
+from taskflow.broker.reading import LISTS, NEWEST_FIRST, is_task, key_of, read_call, read_tasks, task_info
 from taskflow.broker.removal import Removal
-from taskflow.broker.steering import ARCHIVE, CANCEL, DELETE, LISTS, RUN, Order, Progress, Steering
+from taskflow.broker.steering import ARCHIVE, CANCEL, DELETE, RUN, Order, Progress, Steering
 from taskflow.errors import InvalidOption, MessageInvalid, QueueNotFound, TaskFlowError, TaskNotFound
 from taskflow.task import (
     DailyStats,
@@ -31,7 +31,6 @@ from taskflow.wire.payload import encode_payload
 
 MAX_HISTORY_DAYS = 3660
 MAX_SAMPLES = 1000
-_NEWEST_FIRST = {TaskState.ARCHIVED, TaskState.COMPLETED}
 
 
 class Inspector:
@@ -50,8 +49,7 @@ class Inspector:
 
     async def queues(self) -> list[str]:
         """Return the names of all queues, sorted."""
-        (names,) = await self._broker.execute(("SMEMBERS", ALL_QUEUES))
-        return sorted(name.decode(errors="replace") for name in names)
+        return sorted(name.decode(errors="replace") for name in await self._broker.queue_names())
 
     async def queue_infos(self, queues: Sequence[str] | None = None) -> list[QueueInfo]:
         """Return the state of some queues, or of all.
@@ -174,21 +172,16 @@ class Inspector:
         if not ids:
             return []
         (replies,) = await self._broker.run([read_call(keys, ids)])
-        now = self._broker.clock.now()
-        found = [
-            task_info(queue, task_id.decode(errors="replace"), reply, now=now)
-            for task_id, reply in zip(ids, replies, strict=True)
-            if is_task(reply)
-        ]
-        return [task for task in found if task.state is state]
+        found = read_tasks(queue, state, ids, replies, now=self._broker.clock.now())
+        return [task for task in found if task is not None]
 
     async def _ids(self, keys: QueueKeys, state: TaskState, first: int, last: int, group: str | None) -> list[bytes]:
-        key = keys.group(group or "") if state is TaskState.AGGREGATING else _state_key(keys, state)
+        key = key_of(keys, state, group)
         ids: list[bytes]
         if state in LISTS:
             (ids,) = await self._broker.execute(("LRANGE", key, -last - 1, -first - 1))
             return ids[::-1]
-        command = "ZREVRANGE" if state in _NEWEST_FIRST else "ZRANGE"
+        command = "ZREVRANGE" if state in NEWEST_FIRST else "ZRANGE"
         (ids,) = await self._broker.execute((command, key, first, last))
         return ids
 
@@ -388,7 +381,3 @@ def _server_info(record: object, running: Sequence[bytes]) -> ServerInfo | None:
         return wire.decode_server(record, running)
     except MessageInvalid:
         return None
-
-
-def _state_key(keys: QueueKeys, state: TaskState) -> str:
-    return keys.prefix + state.value

@@ -170,7 +170,7 @@ class Broker:
         lengths: list[int] = []
         for first in range(0, len(queues), CHUNK):
             commands = [("LLEN", queue_keys(queue).pending) for queue in queues[first : first + CHUNK]]
-            replies = await scripts.attempt(self._link, commands)
+            replies = await self.attempt(*commands)
             lengths += [reply if isinstance(reply, int) else 1 for reply in replies]
         return lengths
 

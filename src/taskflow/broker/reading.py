@@ -14,7 +14,17 @@ from taskflow.wire import message as wire
 from taskflow.wire.keys import QueueKeys
 
 READ = Script("read")
-_STATES = frozenset(state.value.encode() for state in TaskState)
+STATES = {state.value.encode(): state for state in TaskState}
+"""The states, as a task's hash names them."""
+LISTS = frozenset({TaskState.PENDING, TaskState.ACTIVE})
+"""States whose tasks stand in a list; those of the others stand in a sorted set."""
+NEWEST_FIRST = frozenset({TaskState.ARCHIVED, TaskState.COMPLETED})
+"""States of which the newest task is shown first."""
+
+
+def key_of(keys: QueueKeys, state: TaskState, group: str | None = None) -> str:
+    """Return the key of the list or set that holds the tasks of a state; of aggregating ones, those of a group."""
+    return keys.group(group or "") if state is TaskState.AGGREGATING else keys.prefix + state.value
 
 
 def read_call(keys: QueueKeys, ids: Sequence[bytes]) -> Call:
@@ -24,7 +34,7 @@ def read_call(keys: QueueKeys, ids: Sequence[bytes]) -> Call:
 
 def is_task(reply: Sequence[Any] | None) -> bool:
     """Whether a task was found, in a state that there is."""
-    return reply is not None and reply[1] in _STATES
+    return reply is not None and reply[1] in STATES
 
 
 def task_info(queue: str, task_id: str, reply: Sequence[Any], *, now: float) -> TaskInfo:
@@ -34,7 +44,7 @@ def task_info(queue: str, task_id: str, reply: Sequence[Any], *, now: float) -> 
         message = wire.decode(data)
     except MessageInvalid as error:
         message = wire.TaskMessage(type="", error_msg=str(error), payload=data)
-    current = TaskState(state.decode())
+    current = STATES[state]
     return TaskInfo(
         id=task_id,
         queue=queue,
@@ -60,6 +70,18 @@ def task_info(queue: str, task_id: str, reply: Sequence[Any], *, now: float) -> 
         worker=owner.decode(errors="replace").partition(":")[0] if owner else None,
         orphaned=current is TaskState.ACTIVE and (lease is None or float(lease) < now),
     )
+
+
+def read_tasks(
+    queue: str, state: TaskState, ids: Sequence[bytes], replies: Sequence[Sequence[Any] | None], *, now: float
+) -> list[TaskInfo | None]:
+    """Return for each id what is known of its task, from the reply to `read_call`; None for one that is not in the state."""
+    return [
+        task_info(queue, task_id.decode(errors="replace"), reply, now=now)
+        if reply is not None and STATES.get(reply[1]) is state
+        else None
+        for task_id, reply in zip(ids, replies, strict=True)
+    ]
 
 
 def archived_info(delivery: Delivery, outcome: Archive, *, now: float) -> TaskInfo:

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from taskflow.broker.queue import Broker
-from taskflow.broker.reading import is_task, read_call, task_info
+from taskflow.broker.reading import LISTS, NEWEST_FIRST, key_of, read_call, read_tasks
 from taskflow.broker.scripts import Call, Script
-from taskflow.broker.steering import LISTS
 from taskflow.task import TaskInfo, TaskState
 from taskflow.wire.keys import queue_keys
 
 SCAN = Script("scan")
-NEWEST_FIRST = frozenset({TaskState.ARCHIVED, TaskState.COMPLETED})
 
 
 class Place(Struct, frozen=True):
@@ -42,8 +40,7 @@ class Scan:
         self, queue: str, state: TaskState, *, group: str | None = None, after: Place = BEGINNING, count: int
     ) -> list[Place]:
         """Return up to `count` places behind one: fewer are there only at the end."""
-        keys = queue_keys(queue)
-        key = keys.group(group or "") if state is TaskState.AGGREGATING else keys.prefix + state.value
+        key = key_of(queue_keys(queue), state, group)
         kind = "list" if state in LISTS else "down" if state in NEWEST_FIRST else "up"
         (flat,) = await self._broker.run([Call(SCAN, (key,), [kind, count, after.id, after.at])])
         return [Place(task_id, at) for task_id, at in zip(flat[::2], flat[1::2], strict=True)]
@@ -52,10 +49,6 @@ class Scan:
         """Return for each place what is known of its task; None for one that has left the state."""
         if not places:
             return []
-        (replies,) = await self._broker.run([read_call(queue_keys(queue), [place.id for place in places])])
-        now = self._broker.clock.now()
-        found = [
-            task_info(queue, place.id.decode(errors="replace"), reply, now=now) if is_task(reply) else None
-            for place, reply in zip(places, replies, strict=True)
-        ]
-        return [task if task is not None and task.state is state else None for task in found]
+        ids = [place.id for place in places]
+        (replies,) = await self._broker.run([read_call(queue_keys(queue), ids)])
+        return read_tasks(queue, state, ids, replies, now=self._broker.clock.now())

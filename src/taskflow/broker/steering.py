@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from taskflow.broker.placement import CHUNK
 from taskflow.broker.queue import Broker
+from taskflow.broker.reading import LISTS, STATES, key_of
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import (
     InvalidOption,
@@ -31,8 +32,6 @@ CANCELLED = "task cancelled"
 """The error text of a cancelled task."""
 _CHUNK_OF_MESSAGES = 100
 """The most tasks whose messages are read and written again at a time: a message can be large."""
-_STATES = {state.value.encode(): state for state in TaskState}
-LISTS = {TaskState.PENDING, TaskState.ACTIVE}
 
 Progress = Callable[[int, int], None]
 """Told after each chunk: how many tasks are done, and how many there were in all."""
@@ -111,12 +110,12 @@ class Steering:
 
     async def _places(self, keys: QueueKeys, state: TaskState, group: str | None) -> list[tuple[str | bytes, int]]:
         """Return the lists or sets that hold the tasks of a state, with their sizes."""
-        places: list[str | bytes] = [keys.prefix + state.value]
-        if group is not None:
-            places = [keys.group(group)]
-        elif state is TaskState.AGGREGATING:
+        places: list[str | bytes]
+        if state is TaskState.AGGREGATING and group is None:
             (names,) = await self._broker.execute(("SMEMBERS", keys.groups))
             places = [keys.group_prefix.encode() + name for name in sorted(names)]
+        else:
+            places = [key_of(keys, state, group)]
         command = "LLEN" if state in LISTS else "ZCARD"
         sizes: list[Any] = []
         for first in range(0, len(places), CHUNK):
@@ -257,4 +256,4 @@ def _refusal(task_id: str, queue: str, state: TaskState) -> TaskFlowError:
 
 def _state(found: bytes | None) -> TaskState | None:
     """Return the state that a script found; None for no task, and for one in a state that there is not."""
-    return None if found is None else _STATES.get(found)
+    return None if found is None else STATES.get(found)
