@@ -11,12 +11,13 @@ import msgspec
 from msgspec import Struct
 
 from taskflow.application.commands import SteerMatching
-from taskflow.application.queries import MAX_PAGE_SIZE, ScanTasks, Steered, TaskChunk
-from taskflow.application.search import SCAN_LIMIT, fits
+from taskflow.application.queries import ScanTasks, Steered, TaskChunk
+from taskflow.application.search import SCAN_LIMIT, check_listing, fits, group_sizes
 from taskflow.application.steering import TaskSteering
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.reading import LISTS
 from taskflow.broker.scan import BEGINNING, Place, Scan
+from taskflow.broker.steering import check_group
 from taskflow.errors import InvalidOption, QueueNotFound, TaskFlowError
 from taskflow.task import TaskInfo, TaskState, check_queue
 
@@ -68,10 +69,7 @@ class TaskScan:
             InvalidOption: The size or the cursor cannot be used, or the group of aggregating tasks is missing.
 
         """
-        if not 1 <= query.size <= MAX_PAGE_SIZE:
-            raise InvalidOption("size", f"must be a number from 1 to {MAX_PAGE_SIZE}, not {query.size}")
-        if query.state is TaskState.AGGREGATING and query.group is None:
-            raise InvalidOption("group", "name the group whose tasks are to be listed")
+        check_listing(query)
         queue = query.queue if query.queue is not None else self._default_queue
         cursor = _read(query.cursor, queue, query.state)
         if cursor is not None and cursor.group != query.group:
@@ -121,14 +119,15 @@ class TaskScan:
             InvalidOption: The cursor is another's, or a group is named and the state is not aggregating.
 
         """
-        if command.group is not None and command.state is not TaskState.AGGREGATING:
-            raise InvalidOption("group", f"only aggregating tasks have one, not those that are {command.state}")
+        check_group(command.group, command.state)
         cursor = _read(command.cursor, command.queue, command.state)
         await self._steering.many(
             command.action, [], command.queue, command.state
         )  # says whether it can be done at all
         count = 0
-        for group, size in await self._groups(command):
+        (info,) = await self._inspector.queue_infos([command.queue])
+        sizes = await group_sizes(self._inspector, info, command.state, command.group)
+        for group, size in sizes.items():
             if cursor is not None and cursor.group is not None and (group or "") < cursor.group:
                 continue
             place = Place(cursor.id, cursor.at) if cursor is not None and cursor.group == group else BEGINNING
@@ -145,14 +144,6 @@ class TaskScan:
                 if left > 0 and not go_on():
                     return Steered(count, _Cursor(command.queue, command.state, group, place.id, place.at).text())
         return Steered(count, None)
-
-    async def _groups(self, command: SteerMatching) -> list[tuple[str | None, int]]:
-        """Return the groups that are meant, with their sizes; for other states, None with that of the state."""
-        (info,) = await self._inspector.queue_infos([command.queue])
-        if command.state is not TaskState.AGGREGATING:
-            return [(None, getattr(info, command.state))]
-        groups = await self._inspector.groups(command.queue)
-        return sorted((group.name, group.size) for group in groups if command.group in {None, group.name})
 
     async def _steer_chunk(self, command: SteerMatching, places: Sequence[Place], before: Place) -> tuple[int, Place]:
         """Do it to those of some tasks that fit; return to how many, and the place after which to go on.

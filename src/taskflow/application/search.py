@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 
 from taskflow.application.commands import SteerMatching
 from taskflow.application.queries import MAX_PAGE_SIZE, ListTasks, ScanTasks, Selection, SelectTasks, TaskPage
 from taskflow.broker.inspector import Inspector
-from taskflow.broker.steering import Progress
+from taskflow.broker.steering import Progress, check_group
 from taskflow.errors import InvalidOption, QueueNotFound
 from taskflow.task import QueueInfo, TaskInfo, TaskState, check_queue
 
@@ -49,7 +50,7 @@ class TaskSearch:
             raise
 
     async def _filtered_page(self, queue: str, query: ListTasks) -> TaskPage:
-        suits = _filter(query)
+        suits = partial(fits, query)
         found: list[TaskInfo] = []
         looked_at = 0
         async for tasks in self._pages(queue, query.state, query.group):
@@ -70,29 +71,21 @@ class TaskSearch:
 
     async def select(self, query: SelectTasks, progress: Progress | None) -> Selection:
         """Return which tasks of a state fit; see `TaskService.select`."""
-        if query.group is not None and query.state is not TaskState.AGGREGATING:
-            raise InvalidOption("group", f"only aggregating tasks have one, not those that are {query.state}")
+        check_group(query.group, query.state)
         queue = query.queue if query.queue is not None else self._default_queue
         check_queue(queue)
         (info,) = await self._inspector.queue_infos([queue])
-        sizes = await self._sizes(info, query)
+        sizes = await group_sizes(self._inspector, info, query.state, query.group)
         total = sum(sizes.values())
         if query.type is None and query.text is None:
             sample = await self._inspector.tasks(queue, query.state, size=_SAMPLE, group=next(iter(sizes), None))
             return Selection(queue=queue, state=query.state, group=query.group, count=total, sample=tuple(sample))
         return await self._scan(queue, query, sizes, progress)
 
-    async def _sizes(self, info: QueueInfo, query: SelectTasks) -> dict[str | None, int]:
-        """Return the groups that are meant, with their sizes; for other states, None with that of the state."""
-        if query.state is not TaskState.AGGREGATING:
-            return {None: getattr(info, query.state)}
-        groups = await self._inspector.groups(info.queue)
-        return {group.name: group.size for group in groups if query.group in {None, group.name}}
-
     async def _scan(
         self, queue: str, query: SelectTasks, sizes: dict[str | None, int], progress: Progress | None
     ) -> Selection:
-        suits = _filter(query)
+        suits = partial(fits, query)
         ids: list[str] = []
         sample: list[TaskInfo] = []
         total = sum(sizes.values())
@@ -124,14 +117,25 @@ class TaskSearch:
 def _check_page(query: ListTasks) -> None:
     if not 0 <= query.page <= _MAX_PAGE:
         raise InvalidOption("page", f"must be a number from 0 to {_MAX_PAGE}, not {query.page}")
+    check_listing(query)
+
+
+def check_listing(query: ListTasks | ScanTasks) -> None:
+    """Raise `InvalidOption` unless some tasks can be listed: as many as may be asked for, and of aggregating ones, of a group."""
     if not 1 <= query.size <= MAX_PAGE_SIZE:
         raise InvalidOption("size", f"must be a number from 1 to {MAX_PAGE_SIZE}, not {query.size}")
     if query.state is TaskState.AGGREGATING and query.group is None:
         raise InvalidOption("group", "name the group whose tasks are to be listed")
 
 
-def _filter(query: ListTasks | SelectTasks) -> Callable[[TaskInfo], bool]:
-    return lambda task: fits(query, task)
+async def group_sizes(
+    inspector: Inspector, info: QueueInfo, state: TaskState, group: str | None
+) -> dict[str | None, int]:
+    """Return the groups that are meant, by name, with their sizes; for other states, None with that of the state."""
+    if state is not TaskState.AGGREGATING:
+        return {None: getattr(info, state)}
+    groups = await inspector.groups(info.queue)
+    return {one.name: one.size for one in groups if group in {None, one.name}}
 
 
 def fits(query: ListTasks | SelectTasks | ScanTasks | SteerMatching, task: TaskInfo) -> bool:

@@ -95,8 +95,7 @@ class Steering:
 
         """
         _check_state(order, state)
-        if group is not None and state is not TaskState.AGGREGATING:
-            raise InvalidOption("group", f"only aggregating tasks have one, not those that are {state}")
+        check_group(group, state)
         check_queue(queue)
         places = await self._places(queue_keys(queue), state, group)
         total = sum(size for _, size in places)
@@ -229,6 +228,12 @@ def _cancelled(queue: str, task_id: bytes, data: bytes, now: float) -> bytes:
     except MessageInvalid:
         message = wire.undecodable(task_id.decode(errors="replace"), queue, data)
     return wire.failed(message, at=now, error=CANCELLED, count=False)
+
+
+def check_group(group: str | None, state: TaskState) -> None:
+    """Raise `InvalidOption` if a group is named for tasks that are in none."""
+    if group is not None and state is not TaskState.AGGREGATING:
+        raise InvalidOption("group", f"only aggregating tasks have one, not those that are {state}")
 
 
 def _check_state(order: Order, state: TaskState) -> None:
