@@ -9,12 +9,12 @@ from typing import Annotated
 from litestar import Router, get
 from litestar.params import QueryParameter
 
-from taskflow.api.errors import TooManyStreams, body_of
+from taskflow.api.errors import TooManyStreams
 from taskflow.api.events import EventStream, event
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import changes as schemas
 from taskflow.application.changes import Changes
-from taskflow.errors import InvalidOption, InvalidQueue, QueueNotFound, TaskFlowError
+from taskflow.errors import InvalidOption, InvalidQueue, QueueNotFound
 
 
 @get(
@@ -43,15 +43,11 @@ async def stream(
 
 
 async def _encoded(found: AsyncGenerator[Changes, None]) -> AsyncGenerator[bytes, None]:
-    """Yield what goes out; what breaks the stream becomes its last event."""
-    try:
-        async with aclosing(found):
-            first = True
-            async for changes in found:
-                yield _as_events(changes, first=first)
-                first = False
-    except TaskFlowError as error:
-        yield event("error", body_of(error))
+    first = True
+    async with aclosing(found):
+        async for changes in found:
+            yield _as_events(changes, first=first)
+            first = False
 
 
 def _as_events(changes: Changes, *, first: bool) -> bytes:

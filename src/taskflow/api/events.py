@@ -12,8 +12,10 @@ import structlog
 from litestar import Response
 from litestar.response.base import ASGIResponse
 
+from taskflow.api.errors import body_of
 from taskflow.api.protocol import ABORT, Receive, Scope, Send
 from taskflow.api.request import ApiRequest
+from taskflow.errors import TaskFlowError
 
 _LOG = structlog.get_logger("taskflow.api")
 HEARTBEAT_SECONDS = 15.0
@@ -78,9 +80,13 @@ class EventStream(Response[bytes]):
         return not left
 
     async def _pump(self, send: Send) -> None:
-        async with aclosing(self._events) as events:
-            async for chunk in events:
-                await _send_chunk(send, chunk)
+        """Send the events; what breaks them off becomes the last one."""
+        try:
+            async with aclosing(self._events) as events:
+                async for chunk in events:
+                    await _send_chunk(send, chunk)
+        except TaskFlowError as error:
+            await _send_chunk(send, event("error", body_of(error)))
 
 
 def _nothing() -> None:

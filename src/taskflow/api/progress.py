@@ -121,13 +121,9 @@ async def stream_many(
 
 
 async def _encoded(events: Events) -> AsyncGenerator[bytes, None]:
-    """Yield events as they go out; what breaks the stream becomes its last event."""
-    try:
-        async with aclosing(events):
-            async for each in events:
-                yield _as_event(each)
-    except TaskFlowError as error:
-        yield event("error", body_of(error))
+    async with aclosing(events):
+        async for each in events:
+            yield _as_event(each)
 
 
 def _as_event(each: ProgressEvent) -> bytes:
