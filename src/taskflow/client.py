@@ -44,6 +44,12 @@ def _answer(task: Task, info: TaskInfo, placed: Placed, *, repeated: bool, clock
     return TaskIdTaken(info.id, info.queue)
 
 
+def _raised(answer: TaskInfo | TaskConflict) -> TaskInfo:
+    if isinstance(answer, TaskConflict):
+        raise answer
+    return answer
+
+
 def _answer_despite_lock(
     info: TaskInfo, placed: Placed, holder: str, *, repeated: bool, clock: Clock
 ) -> TaskInfo | TaskConflict:
@@ -113,10 +119,7 @@ class Client:
         described = as_task(task, payload, options)
         placement, info = place(described, now=self.broker.clock.now())
         placed, repeated = await self._coalescer.place(placement)
-        answer = _answer(described, info, placed, repeated=repeated, clock=self.broker.clock)
-        if isinstance(answer, TaskConflict):
-            raise answer
-        return answer
+        return _raised(_answer(described, info, placed, repeated=repeated, clock=self.broker.clock))
 
     async def enqueue_once(self, task: Task, *, once: str) -> bool:
         """Enqueue a task unless one was enqueued under the same text, to the same queue, within a day; return whether it was.
@@ -129,9 +132,7 @@ class Client:
         placed, repeated = await self._coalescer.place(placement)
         if placed.stored:
             return not placed.repeat or (repeated and not placed.marked)
-        answer = _answer(task, info, placed, repeated=repeated, clock=self.broker.clock)
-        if isinstance(answer, TaskConflict):
-            raise answer
+        answer = _raised(_answer(task, info, placed, repeated=repeated, clock=self.broker.clock))
         if answer.existing:
             raise DuplicateTask(info.id, info.queue, answer.id)
         return True
@@ -145,10 +146,7 @@ class Client:
         placed, repeated = await self._coalescer.place(placement)
         if placed.repeat and not repeated:
             return structs.replace(info, existing=True)
-        answer = _answer(task, info, placed, repeated=repeated, clock=self.broker.clock)
-        if isinstance(answer, TaskConflict):
-            raise answer
-        return answer
+        return _raised(_answer(task, info, placed, repeated=repeated, clock=self.broker.clock))
 
     async def enqueue_many(self, tasks: Iterable[Task]) -> list[TaskInfo | TaskConflict]:
         """Enqueue tasks in batches; return for each, in order, what `enqueue` returns or the conflict it would raise.
@@ -250,10 +248,7 @@ class SyncClient:
 
     def enqueue(self, task: str | Task, payload: Any = None, **options: Unpack[EnqueueOptions]) -> TaskInfo:
         """Enqueue a task; see `Client.enqueue`."""
-        answer = self.enqueue_many([as_task(task, payload, options)])[0]
-        if isinstance(answer, TaskConflict):
-            raise answer
-        return answer
+        return _raised(self.enqueue_many([as_task(task, payload, options)])[0])
 
     def enqueue_many(self, tasks: Iterable[Task]) -> list[TaskInfo | TaskConflict]:
         """Enqueue tasks in batches; see `Client.enqueue_many`."""

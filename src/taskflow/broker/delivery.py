@@ -281,8 +281,8 @@ def read_attempts(lines: bytes | None) -> tuple[Attempt, ...]:
 def dequeue_call(queue: str, count: int, *, expiry: str, owner: str, now_ns: int | None) -> Call:
     """Return the call that leases up to `count` tasks until `expiry` (Unix s) to an owner; `now_ns` None: by Redis's clock."""
     keys = queue_keys(queue)
-    args: list[Any] = [keys.task_prefix, expiry, min(count, CHUNK), owner, "" if now_ns is None else now_ns]
-    args.append(SUSPECT_AFTER)
+    now = "" if now_ns is None else now_ns
+    args = [keys.task_prefix, expiry, min(count, CHUNK), owner, now, SUSPECT_AFTER]
     return Call(DEQUEUE, (keys.pending, keys.active, keys.lease, keys.paused), args)
 
 

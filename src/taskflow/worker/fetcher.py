@@ -205,7 +205,8 @@ class Fetcher:
             _LOG.error("Redis refused a queue's command; is another kind of value under its key?", error=str(refused))
         pause = max(AWAY_PAUSE, AWAY_SHARE * (time.monotonic() - began))
         self._confirm(taken, exchanged.settled, pause)
-        self._note_away(wants, exchanged.away, owner, pause)
+        if exchanged.away or self._away:
+            self._note_away(wants, exchanged.away, owner, pause)
         self._distribute(wants, exchanged)
         return True
 
