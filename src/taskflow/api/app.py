@@ -25,6 +25,7 @@ from taskflow.api import (
 )
 from taskflow.api.errors import handle
 from taskflow.api.keys import KeyRing
+from taskflow.api.paths import whole_segments
 from taskflow.api.places import Places
 from taskflow.api.protocol import ASGIApp
 from taskflow.api.proxy import at_root_path, behind_proxies
@@ -88,6 +89,7 @@ def _wrapped(app: ASGIApp, settings: Settings, metrics: ApiMetrics, keys: KeyRin
     http, limit = settings.server.http, settings.api.rate_limit
     if http.root_path:
         app = at_root_path(app, http.root_path)
+    app = whole_segments(app)
     if (buckets := Buckets.of(limit.rate, limit.burst)) is not None:
         app = middleware.rate_limit(app, buckets)
     if keys is not None:

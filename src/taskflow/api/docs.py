@@ -12,7 +12,14 @@ from litestar import Litestar, Response, Router, get
 from litestar.openapi.config import OpenAPIConfig
 
 from taskflow.api.access import scope_of
-from taskflow.api.errors import BodyTooLarge, ForeignOrigin, RateLimited, Unauthorized, UnsupportedMediaType
+from taskflow.api.errors import (
+    BodyTooLarge,
+    ForeignOrigin,
+    MalformedPath,
+    RateLimited,
+    Unauthorized,
+    UnsupportedMediaType,
+)
 from taskflow.api.middleware import CONTENT_POLICY
 from taskflow.api.protocol import Scope
 from taskflow.api.request import ApiRequest
@@ -57,7 +64,7 @@ def document(app: Litestar) -> dict[str, Any]:
             if not path.startswith("/api/"):
                 continue
             opt = notes[operation["operationId"]]
-            errors = [*_always(method), *opt.get("errors", ())]
+            errors = [*_always(method), *([MalformedPath] if "{" in path else []), *opt.get("errors", ())]
             if (body := body_schemas.get(operation["operationId"])) is not None:
                 operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
                 errors += (InvalidOption, BodyTooLarge, UnsupportedMediaType)

@@ -142,6 +142,16 @@ class ClientDisconnected(TaskFlowError):
         super().__init__("the body did not arrive")
 
 
+class MalformedPath(TaskFlowError):
+    """The path of the URL cannot be that of anything here."""
+
+    status = 400
+    code = "INVALID_REQUEST"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the path of the URL {reason}")
+
+
 class PreconditionFailed(TaskFlowError):
     """What is to be changed is no longer what the client has seen: the header `If-Match` names another `ETag`."""
 

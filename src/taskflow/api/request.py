@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import unquote
 
 from litestar import Request
 from litestar.datastructures import State
 from msgspec import Struct
 
+from taskflow.api.paths import ESCAPED
 from taskflow.api.places import Places
 from taskflow.api.protocol import address_of
 from taskflow.application.service import TaskService
@@ -45,6 +47,12 @@ class ApiRequest(Request[Any, Any, State]):
         """The use cases, within the limits of the API key."""
         limited: TaskService | None = self.scope.get("taskflow.service")  # type: ignore[assignment]  # set by access.authorize
         return limited or self.around.service
+
+    @property
+    def path_params(self) -> dict[str, Any]:
+        """The parameters in the path, with the slashes that were encoded in it."""
+        found: dict[str, Any] = self.scope["path_params"]
+        return {name: unquote(value) for name, value in found.items()} if self.scope.get(ESCAPED) else found
 
     @property
     def id(self) -> str:
