@@ -36,6 +36,7 @@ from taskflow.config import Settings
 from taskflow.observability.audit_log import AuditLog
 from taskflow.observability.metrics import ApiMetrics
 from taskflow.observability.request_log import RequestLog
+from taskflow.worker.loops import cancel_all
 
 PREFIX = "/api/v1"
 
@@ -105,10 +106,12 @@ def _wrapped(app: ASGIApp, settings: Settings, metrics: ApiMetrics, keys: KeyRin
 def _lifespan(around: Surroundings) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        sampling = asyncio.create_task(around.service.keep_sampling(), name="taskflow sampler")
         try:
             yield
         finally:
             around.closing.set()
+            await cancel_all([sampling])
             await around.service.close()
 
     return lifespan

@@ -21,7 +21,9 @@ from taskflow.application.commands import (
     SteerSelection,
     SteerTasks,
 )
+from taskflow.application.findings import Finding, queue_findings, sorted_findings
 from taskflow.application.known_types import KnownType
+from taskflow.application.overview import Overview
 from taskflow.application.progress import ProgressEvent, ProgressInfo, TaskProgress
 from taskflow.application.queries import (
     GetTask,
@@ -38,6 +40,8 @@ from taskflow.application.service import TaskService
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.progress import ProgressEntry
 from taskflow.broker.queue import Broker
+from taskflow.broker.redis_info import RedisInfo
+from taskflow.broker.samples import Series
 from taskflow.broker.steering import Progress
 from taskflow.errors import Forbidden, TaskFlowError, TaskNotFound
 from taskflow.task import DailyStats, GroupInfo, QueueInfo, TaskInfo, TaskOptions, TaskState, check_queue, check_task_id
@@ -189,6 +193,26 @@ class LimitedService(TaskService):
         """Resume a queue."""
         self.check(queue)
         await super().resume(queue)
+
+    # -- the system at a glance ---------------------------------------------------------------------------------------
+
+    async def overview(self) -> Overview:
+        """Return the queues within the limits; of servers only the ids of those that serve them."""
+        return structs.replace(await super().overview(), servers=())
+
+    async def samples(self, queue: str | None, span: str) -> Series:
+        """Return how a queue, or all within the limits together, stood over a span."""
+        if queue is not None:
+            self.check(queue)
+        return await super().samples(queue, span)
+
+    async def findings(self) -> builtins.list[Finding]:
+        """Return what needs attention in the queues within the limits."""
+        return sorted_findings(queue_findings(await self.overview()))
+
+    async def redis_info(self) -> RedisInfo:
+        """Refuse: what holds the queues is no business of those who use some of them."""
+        raise Forbidden("the key may not look at Redis, as it is for some queues only")
 
 
 class _LimitedInspector(Inspector):

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from taskflow.application.commands import CreateTask, PutSchedule
 from taskflow.broker.schedule_entry import AsynqEntry, ScheduleEntry, ScheduleEvent, ScheduleState
-from taskflow.broker.schedules import ScheduleStore
+from taskflow.broker.schedules import Pulse, ScheduleStore
 from taskflow.client import Client
 from taskflow.config import Settings
 from taskflow.cron import parsed
@@ -81,6 +81,10 @@ class ScheduleService:
         ours = [_info(state, now, from_settings=entry_id in named) for entry_id, state in states.items()]
         foreign = map(_foreign_info, await self._store.asynq_entries())
         return sorted([*ours, *foreign], key=lambda info: info.id)
+
+    async def pulse(self) -> Pulse:
+        """Return whether schedulers run, and what they leave to fire if not."""
+        return await self._store.pulse()
 
     async def get(self, entry_id: str) -> ScheduleInfo:
         """Return one periodic task. Raises `ScheduleNotFound`."""

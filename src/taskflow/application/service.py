@@ -22,8 +22,16 @@ from taskflow.application.commands import (
     SteerSelection,
     SteerTasks,
 )
+from taskflow.application.findings import (
+    Finding,
+    queue_findings,
+    redis_findings,
+    schedule_findings,
+    sorted_findings,
+)
 from taskflow.application.idempotency import Idempotency, RequestKey
 from taskflow.application.known_types import KnownType, KnownTypes, decode_payload
+from taskflow.application.overview import Overview, read_overview
 from taskflow.application.progress import TaskProgress
 from taskflow.application.queries import (
     GetTask,
@@ -40,6 +48,9 @@ from taskflow.application.watches import Watches
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.progress import ProgressStream
+from taskflow.broker.redis_info import RedisInfo, read_redis_info
+from taskflow.broker.sampler import Sampler
+from taskflow.broker.samples import Samples, Series
 from taskflow.broker.scan import Scan
 from taskflow.broker.steering import Progress
 from taskflow.broker.subscriptions import Subscriptions
@@ -382,3 +393,36 @@ class TaskService:
     async def servers(self) -> builtins.list[ServerInfo]:
         """Return the worker servers that are alive, with what each runs now."""
         return await self._inspector.servers()
+
+    # -- the system at a glance ---------------------------------------------------------------------------------------
+
+    async def overview(self) -> Overview:
+        """Return all queues with what they hold and do, and the worker servers."""
+        broker = self._client.broker
+        return await read_overview(self._inspector, Samples(broker), broker.clock.now())
+
+    async def samples(self, queue: str | None, span: str) -> Series:
+        """Return how a queue, or all together, stood over the last `1h`, `24h` or `30d`.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidOption: There are no samples of such a span.
+
+        """
+        if queue is None:
+            return await self._inspector.total_samples(span)
+        return (await self._inspector.samples([queue], span))[queue]
+
+    async def findings(self) -> builtins.list[Finding]:
+        """Return what needs attention, the worst first."""
+        overview, redis = await self.overview(), await self.redis_info()
+        schedules = schedule_findings(await self.schedules.list(), await self.schedules.pulse())
+        return sorted_findings([*queue_findings(overview), *schedules, *redis_findings(redis)])
+
+    async def redis_info(self) -> RedisInfo:
+        """Return what the Redis servers say of themselves."""
+        return await read_redis_info(self._client.broker)
+
+    async def keep_sampling(self) -> None:
+        """Sample the queues for the charts, until cancelled: where no TaskFlow worker runs, nobody else does."""
+        await Sampler(self._client.broker).run()

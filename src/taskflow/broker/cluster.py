@@ -165,6 +165,13 @@ class ClusterLink:
         nodes = self._cluster.get_primaries()
         await asyncio.gather(*(self._ask(node, [("SCRIPT", "LOAD", text)]) for node in nodes))
 
+    async def ask_primaries(self, command: Command) -> dict[str, Any]:
+        """Return what each primary answers to a command, by its address; `BrokerUnavailable` in place of a missing answer."""
+        await self._learn()
+        nodes = self._cluster.get_primaries()
+        answers = await asyncio.gather(*(self._ask(node, [command]) for node in nodes))
+        return {node.name: reply for node, (reply,) in zip(nodes, answers, strict=True)}
+
     async def close(self) -> None:
         """Close the connections."""
         for link in self._links.values():

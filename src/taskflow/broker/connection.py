@@ -68,6 +68,14 @@ class Address(Struct, frozen=True):
     service: str = ""
     options: Mapping[str, Any] = {}
 
+    @property
+    def place(self) -> str:
+        """Where it points, without secrets."""
+        if self.kind == "single":
+            parts = urlsplit(self.url)
+            return parts.netloc.rpartition("@")[2] or parts.path
+        return self.service or ",".join(f"{host}:{port}" for host, port in self.nodes)
+
 
 def parse_url(url: str) -> Address:
     """Return a URL taken apart.
@@ -208,10 +216,15 @@ def _cluster_options(address: Address, options: dict[str, Any]) -> dict[str, Any
     return {**chosen, "require_full_coverage": False, **address.options}
 
 
+def read_facts(reply: bytes) -> dict[str, str]:
+    """Return what the reply to `INFO` says, by name."""
+    lines = reply.decode(errors="replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+
+
 def read_server(reply: bytes) -> Server:
     """Return what the reply to `INFO` says. Raises `UnsupportedServer` if the server is too old."""
-    lines = reply.decode(errors="replace").splitlines()
-    info = dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+    info = read_facts(reply)
     valkey = "valkey_version" in info
     version = info["valkey_version" if valkey else "redis_version"]
     major, minor = (int(part) for part in version.split(".")[:2])

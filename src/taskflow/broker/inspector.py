@@ -13,8 +13,10 @@ from taskflow.broker.groups import Groups
 from taskflow.broker.queue import Broker
 from taskflow.broker.reading import LISTS, NEWEST_FIRST, is_task, key_of, read_call, read_tasks, task_info
 from taskflow.broker.removal import Removal
+from taskflow.broker.samples import Samples, Series
+from taskflow.broker.servers import ServerRecords
 from taskflow.broker.steering import ARCHIVE, CANCEL, DELETE, RUN, Order, Progress, Steering
-from taskflow.errors import InvalidOption, MessageInvalid, QueueNotFound, TaskFlowError, TaskNotFound
+from taskflow.errors import InvalidOption, QueueNotFound, TaskFlowError, TaskNotFound
 from taskflow.task import (
     DailyStats,
     GroupInfo,
@@ -25,8 +27,7 @@ from taskflow.task import (
     TaskState,
     check_queue,
 )
-from taskflow.wire import message as wire
-from taskflow.wire.keys import ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, QueueKeys, queue_keys
+from taskflow.wire.keys import ALL_QUEUES, QueueKeys, queue_keys
 from taskflow.wire.payload import encode_payload
 
 MAX_HISTORY_DAYS = 3660
@@ -42,6 +43,7 @@ class Inspector:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._figures = Figures(broker)
+        self._samples = Samples(broker)
         self._steering = Steering(broker)
         self._removal = Removal(broker)
 
@@ -58,11 +60,10 @@ class Inspector:
             QueueNotFound: One of the named queues does not exist.
 
         """
-        known = await self.queues()
-        missing = [queue for queue in queues or () if queue not in known]
-        if missing:
-            raise QueueNotFound(missing[0])
-        return await self._figures.infos(known if queues is None else list(queues))
+        if queues is None:
+            return await self._figures.infos(await self.queues())
+        await self._check_all_exist(queues)
+        return await self._figures.infos(queues)
 
     async def history(self, queue: str, days: int = 30) -> list[DailyStats]:
         """Return what a queue did on each of the last days (UTC), today first; the counters are kept for 90 days.
@@ -76,6 +77,21 @@ class Inspector:
             raise InvalidOption("days", f"must be a number from 1 to {MAX_HISTORY_DAYS}, not {days}")
         await self._check_exists(queue)
         return await self._figures.history(queue, days)
+
+    async def samples(self, queues: Sequence[str], span: str) -> dict[str, Series]:
+        """Return how each queue stood over the last hour (`1h`), day (`24h`) or month (`30d`): rates, latency and backlog.
+
+        Raises:
+            QueueNotFound: One of the queues does not exist.
+            InvalidOption: There are no samples of such a span.
+
+        """
+        await self._check_all_exist(queues)
+        return await self._samples.read(queues, span)
+
+    async def total_samples(self, span: str) -> Series:
+        """Return how all queues stood over a span, together: rates and tasks added up. Raises `InvalidOption`."""
+        return await self._samples.total(await self.queues(), span)
 
     async def memory(self, queue: str, samples: int = 20) -> int:
         """Return about how many bytes of Redis memory a queue takes: its lists and sets, its tasks and their locks.
@@ -131,6 +147,12 @@ class Inspector:
         """Return the groups of a queue with their sizes, by name. Raises `QueueNotFound`."""
         await self._check_exists(queue)
         return await Groups(self._broker).infos(queue)
+
+    async def _check_all_exist(self, queues: Sequence[str]) -> None:
+        known = await self.queues() if queues else []
+        missing = [queue for queue in queues if queue not in known]
+        if missing:
+            raise QueueNotFound(missing[0])
 
     async def _check_exists(self, queue: str) -> None:
         check_queue(queue)
@@ -361,23 +383,4 @@ class Inspector:
 
     async def servers(self) -> list[ServerInfo]:
         """Return the worker servers that are alive, Go's too, with what each runs now."""
-        now = int(self._broker.clock.now())
-        (members,) = await self._broker.execute(("ZRANGEBYSCORE", ALL_SERVERS, now, "+inf"))
-        workers = [member.replace(ALL_SERVERS.encode(), ALL_WORKERS.encode(), 1) for member in members]
-        records = await self._broker.attempt(*(("GET", member) for member in members))
-        running = await self._broker.attempt(*(("HVALS", key) for key in workers))
-        return [
-            info
-            for record, tasks in zip(records, running, strict=True)
-            if (info := _server_info(record, tasks if isinstance(tasks, list) else [])) is not None
-        ]
-
-
-def _server_info(record: object, running: Sequence[bytes]) -> ServerInfo | None:
-    """Return what a server's records say; None if they cannot be read: one broken record must not hide the others."""
-    if not isinstance(record, bytes):
-        return None
-    try:
-        return wire.decode_server(record, running)
-    except MessageInvalid:
-        return None
+        return await ServerRecords(self._broker).infos()

@@ -94,6 +94,15 @@ class Broker:
         ((seconds, micros),) = await self.execute(("TIME",))
         self.clock.synchronise(int(seconds) + int(micros) / 1e6, asked_at=asked_at, answered_at=time.time())
 
+    async def infos(self) -> dict[str, bytes]:
+        """Return what the server says of itself (`INFO`), by its address; of a cluster, each primary that answers."""
+        if isinstance(self._link, ClusterLink):
+            with scripts.redis_errors():
+                answers = await self._link.ask_primaries(("INFO",))
+            return {name: answer for name, answer in sorted(answers.items()) if isinstance(answer, bytes)}
+        (info,) = await self.execute(("INFO",))
+        return {connection.parse_url(self.url).place: info}
+
     async def execute(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Run plain commands in one round trip; return their replies as Redis has them. Raises `TaskFlowError` too."""
         return scripts.checked(await self.attempt(*commands))

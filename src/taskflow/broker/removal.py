@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from taskflow.broker.known_queues import NOTE_SECONDS
 from taskflow.broker.placement import CHUNK
 from taskflow.broker.queue import Broker
+from taskflow.broker.samples import sample_keys
 from taskflow.broker.scripts import Call, Script
 from taskflow.broker.steering import Progress
 from taskflow.errors import QueueActive, QueueNotEmpty
@@ -88,5 +89,6 @@ class Removal:
         await self._broker.execute(("SREM", ALL_QUEUES, keys.queue))
         note = Call(REMOVED, (keys.removed,), [keys.prefix, str(uuid.uuid4()), NOTE_SECONDS])
         (filled,) = await self._broker.run([note])
+        await self._broker.execute(("UNLINK", *sample_keys(keys)))  # while the note is there, no more are taken
         if filled:
             await self._broker.execute(("SADD", ALL_QUEUES, keys.queue))

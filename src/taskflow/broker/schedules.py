@@ -34,6 +34,8 @@ RECORD_SECONDS = 20
 """How long the records for asynq's tools last; they are written anew every 10 s, as asynq does."""
 EVENTS = 1000
 """How many events of an entry are kept, as in asynq."""
+_SILENT = 24 * 3600
+"""How long (s) an entry of a program's code that no scheduler has any more is worth a word: later it may be meant so."""
 FORGET_AFTER = timedelta(days=30)
 """How long what is known of an entry outlives the program that had it."""
 
@@ -43,6 +45,13 @@ class _Seen(Struct, frozen=True):
 
     entry: ScheduleEntry
     at: float
+
+
+class Pulse(Struct, frozen=True):
+    """Whether a scheduler runs that fires what is kept in Redis, and ids of a program's entries that no scheduler has had lately."""
+
+    running: bool
+    silent: tuple[str, ...]
 
 
 class ScheduleStore:
@@ -86,20 +95,20 @@ class ScheduleStore:
         return found, tuple(sorted(unreadable))
 
     def _read_seen(self, values: Mapping[str, bytes]) -> list[_Seen]:
-        found = []
-        for value in values.values():
-            try:
-                seen = msgspec.json.decode(value, type=_Seen)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                continue  # a newer version's
-            if seen.at > self._broker.clock.now() - RECORD_SECONDS:
-                found.append(seen)
-        return found
+        since = self._broker.clock.now() - RECORD_SECONDS
+        return [seen for seen in _decode_seen(values) if seen.at > since]
 
     async def entries(self) -> list[ScheduleEntry]:
         """Return the entries kept in Redis, sorted by id; what cannot be read is left out."""
         stored = (await self.snapshot()).stored
         return [stored[entry_id] for entry_id in sorted(stored)]
+
+    async def pulse(self) -> Pulse:
+        """Return whether schedulers run, and what they leave to fire if not."""
+        alive, code = await self._broker.execute(("ZSCORE", ALL_SCHEDULERS, SCHEDULER_KEY), ("HGETALL", SCHEDULES_CODE))
+        now = self._broker.clock.now()
+        silent = [seen for seen in _decode_seen(_pairs(code)) if now - _SILENT <= seen.at <= now - RECORD_SECONDS]
+        return Pulse(alive is not None and float(alive) >= now, tuple(sorted(seen.entry.id for seen in silent)))
 
     async def put(self, entry: ScheduleEntry, *, replace: bool = True) -> None:
         """Keep an entry. A new one, and one with a new rule, counts from now on.
@@ -230,6 +239,16 @@ class ScheduleStore:
             except DecodeError:
                 continue  # as asynq does
         return found
+
+
+def _decode_seen(values: Mapping[str, bytes]) -> list[_Seen]:
+    found = []
+    for value in values.values():
+        try:
+            found.append(msgspec.json.decode(value, type=_Seen))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue  # a newer version's
+    return found
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:

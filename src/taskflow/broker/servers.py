@@ -7,7 +7,7 @@ from typing import Any
 
 from taskflow.broker.queue import Broker
 from taskflow.broker.scripts import Call, Script
-from taskflow.errors import BrokerUnavailable
+from taskflow.errors import BrokerUnavailable, MessageInvalid
 from taskflow.task import RunningTask, ServerInfo
 from taskflow.wire import message as wire
 from taskflow.wire.keys import ALL_SERVERS, ALL_WORKERS, server_key, workers_key
@@ -40,8 +40,31 @@ class ServerRecords:
             ("ZREM", ALL_SERVERS, server), ("ZREM", ALL_WORKERS, workers), ("DEL", server, workers)
         )
 
+    async def infos(self) -> list[ServerInfo]:
+        """Return the worker servers whose records have not expired, Go's too, with what each runs now."""
+        now = int(self._broker.clock.now())
+        (members,) = await self._broker.execute(("ZRANGEBYSCORE", ALL_SERVERS, now, "+inf"))
+        workers = [member.replace(ALL_SERVERS.encode(), ALL_WORKERS.encode(), 1) for member in members]
+        records = await self._broker.attempt(*(("GET", member) for member in members))
+        running = await self._broker.attempt(*(("HVALS", key) for key in workers))
+        return [
+            info
+            for record, tasks in zip(records, running, strict=True)
+            if (info := _server_info(record, tasks if isinstance(tasks, list) else [])) is not None
+        ]
+
     async def alive(self) -> set[str]:
         """Return the ids of the worker servers whose records have not expired, Go's too."""
         now = int(self._broker.clock.now())
         (members,) = await self._broker.execute(("ZRANGEBYSCORE", ALL_SERVERS, now, "+inf"))
         return {member.decode(errors="replace").rstrip("}").rpartition(":")[2] for member in members}
+
+
+def _server_info(record: object, running: Sequence[bytes]) -> ServerInfo | None:
+    """Return what a server's records say; None if they cannot be read: one broken record must not hide the others."""
+    if not isinstance(record, bytes):
+        return None
+    try:
+        return wire.decode_server(record, running)
+    except MessageInvalid:
+        return None

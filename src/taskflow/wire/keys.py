@@ -36,6 +36,8 @@ TASK_TYPES = "taskflow:types"
 """HASH: task type -> JSON of its catalog entry."""
 IDEMPOTENCY = "taskflow:idempotency:"
 """STRING, followed by a digest of a client's Idempotency-Key: digest of the body that came with it first, for a day."""
+SAMPLES_TURN = "taskflow:samples:turn"
+"""STRING: somebody samples the queues in this step of time; it is gone when the step is over."""
 QUEUE_NEWS = "taskflow:queues:news"
 """Pub/sub: a queue whose name has just come into `asynq:queues`."""
 DUE_CHANNEL = "taskflow:due"
@@ -70,6 +72,7 @@ class QueueKeys:
         "removed",
         "removed_prefix",
         "retry",
+        "samples_prefix",
         "scheduled",
         "task_prefix",
         "unique_prefix",
@@ -99,6 +102,8 @@ class QueueKeys:
         """STRING: a text for each removal of the queue, for a minute."""
         self.removed_prefix = f"{self.removed}:"
         """Followed by `pending`, `scheduled`…: what a removed queue held, while it is being deleted."""
+        self.samples_prefix = f"taskflow:{{{queue}}}:samples:"
+        """LIST, followed by a span (`1h`): MessagePack of how the queue stood, the newest last."""
         self.due = f"taskflow:{{{queue}}}:due"
         """ZSET: id -> exact due time (Unix s) of scheduled and retry tasks whose time is not a whole second."""
 

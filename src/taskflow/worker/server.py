@@ -21,6 +21,7 @@ from taskflow.broker.delivery import Archive, Delivery, Outcome, Retry
 from taskflow.broker.groups import Groups
 from taskflow.broker.progress import ProgressStream
 from taskflow.broker.queue import Broker
+from taskflow.broker.sampler import Sampler
 from taskflow.broker.subscriptions import Subscriptions
 from taskflow.errors import SkipRetry
 from taskflow.signals import stop_on_signals
@@ -280,6 +281,7 @@ class Worker:
             ("forwarder", self._maintenance.keep_forwarding()),
             ("due news", self._maintenance.keep_listening(self._due_news)),
             ("catalog", loops.every(_CATALOG_EVERY, self._publish_types, name="catalog")),
+            ("sampler", Sampler(self._broker).run()),
             *([("aggregator", self._aggregator.run())] if self.registry.aggregates else []),
             *([("memory", self._watch_memory())] if self._lifetime.watches_memory else []),
             *sweeps,
