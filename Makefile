@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo check bench interop rebuild
+.PHONY: help run test demo check bench docs interop rebuild
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ check: $(INSTALLED) ## everything CI checks: lint, format, types, floors, tests
 
 bench: $(INSTALLED) ## measure throughput and latency, beside Go asynq where Go is present
 	@$(BIN)/python -m bench $(ARGS)
+
+docs: $(INSTALLED) ## write the reference in docs/http-api.md from the OpenAPI document
+	@$(BIN)/python tests/support/reference.py
 
 interop: $(INSTALLED) ## the tests with Go asynq and its own tools; ARGS=--write-table writes the table in docs/wire-format.md
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

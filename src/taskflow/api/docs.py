@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from litestar import Litestar, Response, Router, get
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Tag
 
+from taskflow.api import samples
 from taskflow.api.access import scope_of
 from taskflow.api.errors import (
     BodyTooLarge,
@@ -31,12 +34,22 @@ _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_OF_HTTP = {status.description for status in HTTPStatus}
 _REF = "#/components/schemas/{name}"
 
 OPENAPI = OpenAPIConfig(
     title="TaskFlow",
     version="1",
     description="A distributed task queue on Redis that speaks asynq's format. Every error is an object of error (what to do), code and details.",
+    tags=[
+        Tag("tasks", description="Create tasks, look at them, steer them."),
+        Tag("progress", description="How far a task has come, read once or followed."),
+        Tag("queues", description="Queues: their state, what changes in them, and all tasks of one at once."),
+        Tag("schedules", description="Periodic tasks, also those of programs and of schedulers in Go."),
+        Tag("task types", description="What the workers serve."),
+        Tag("servers", description="The workers' servers."),
+        Tag("health", description="At the root, for load balancers, orchestrators and Prometheus."),
+    ],
     use_handler_docstrings=True,
     path="/litestar-schema",
     render_plugins=[],
@@ -74,11 +87,14 @@ def document(app: Litestar) -> dict[str, Any]:
                 operation["responses"]["204"] = {"description": "The entry of `Last-Event-ID` was the last one."}
             _describe_headers(operation, opt.get("headers", {}))
             _describe_sent(operation, opt.get("sends", {}))
+            _simplify(operation)
             _describe_errors(operation, errors, schemas[-1])
     if root := app.state.around.settings.server.http.root_path:
         found["servers"] = [{"url": root}]
     if app.state.around.guarded:
         _describe_access(found, notes)
+    samples.add_to(found)
+    _describe_answers(found)
     return found
 
 
@@ -86,6 +102,31 @@ def _always(method: str) -> list[type[TaskFlowError]]:
     """Return the errors of every operation."""
     always: list[type[TaskFlowError]] = [BrokerUnavailable, Unauthorized, Forbidden, RateLimited]
     return always if method == "get" else [*always, ForeignOrigin]
+
+
+def _simplify(operation: dict[str, Any]) -> None:
+    """Take away what is Litestar's and not ours: null as the value of a parameter, its own body of errors."""
+    for parameter in operation.get("parameters", ()):
+        if (options := parameter["schema"].pop("oneOf", None)) is not None:
+            parameter["schema"] |= options[0]
+    operation["responses"].pop("400", None)
+
+
+def _describe_answers(found: dict[str, Any]) -> None:
+    """Say what is answered, where a handler does not: what its schema is; Litestar says what HTTP's status means."""
+    for item in found["paths"].values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                if response["description"] in _OF_HTTP:
+                    schema = next(iter(response["content"].values()))["schema"]
+                    response["description"] = _about(found, schema) or f"{operation['summary']}: status {status}."
+
+
+def _about(found: dict[str, Any], schema: dict[str, Any]) -> str:
+    """Return the first paragraph of what a schema, or that of a list's items, is; '' if it does not say."""
+    name = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
+    text: str = found["components"]["schemas"].get(name, {}).get("description", "")
+    return ("A list. " if "items" in schema else "") + text.split("\n\n", maxsplit=1)[0]
 
 
 def _describe_access(found: dict[str, Any], notes: dict[str, dict[str, Any]]) -> None:

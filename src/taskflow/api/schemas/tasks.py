@@ -49,7 +49,9 @@ class EditTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class BatchBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Tasks to create. Each is looked at by itself: one that cannot be used does not stop the others."""
 
-    tasks: list[CreateTaskBody]
+    tasks: Annotated[
+        list[CreateTaskBody], Meta(description="Up to 10,000 (`server.http.batch_limit`), each as in `POST /tasks`.")
+    ]
 
 
 class RawBatch(Struct, frozen=True, forbid_unknown_fields=True):

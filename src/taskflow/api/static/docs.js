@@ -2,6 +2,7 @@
 
 // Renders openapi.json. Text from the document is only ever set as text, never as markup.
 
+const DEV = "http://127.0.0.1:8080";
 const METHODS = ["get", "post", "put", "patch", "delete"];
 
 function element(tag, attributes = {}, ...children) {
@@ -49,29 +50,12 @@ function schemaBlock(spec, schema) {
   return element("div", {}, about, table(["field", "type", ""], fieldRows(spec, found)));
 }
 
-function exampleBody(spec, schema) {
-  const found = resolve(spec, schema);
-  const example = {};
-  for (const name of found.required ?? []) {
-    const field = found.properties[name];
-    if (field.type === "array") example[name] = [exampleBody(spec, field.items)];
-    else example[name] = field.examples?.[0] ?? (name === "payload" ? { message: "hello", count: 3 } : "…");
-  }
-  return example;
-}
-
-function quoted(text) {
-  return `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-function curl(spec, path, method, operation) {
-  const stream = Object.values(operation.responses).some((answer) => answer.content?.["text/event-stream"]);
-  const parts = ["curl", stream ? "-N" : "-i"];
-  if (method !== "get") parts.push("-X", method.toUpperCase());
-  const body = operation.requestBody?.content["application/json"].schema;
-  if (body) parts.push("-H", "'Content-Type: application/json'", "-d", quoted(JSON.stringify(exampleBody(spec, body))));
-  parts.push(quoted(new URL(`.${path}`, document.baseURI).href.replaceAll("%7B", "{").replaceAll("%7D", "}")));
-  return parts.join(" ");
+// The line for curl, with the address of this page in place of that of `taskflow dev`.
+function curl(spec, operation) {
+  const there = DEV + spec.servers[0].url.replace(/\/$/, "");
+  const here = new URL(".", document.baseURI).href.replace(/\/$/, "");
+  const [sample] = operation["x-codeSamples"] ?? [];
+  return sample?.source.split(there).join(here) ?? "";
 }
 
 function copyButton(text) {
@@ -99,13 +83,18 @@ function requestBody(spec, operation) {
   return schema ? [element("h3", {}, "Body"), schemaBlock(spec, schema)] : [];
 }
 
+function shown(example) {
+  return typeof example === "string" ? example : JSON.stringify(example, null, 2);
+}
+
 function answers(spec, operation) {
   const blocks = [element("h3", {}, "Answers")];
   for (const [status, answer] of Object.entries(operation.responses)) {
-    const schema = Object.values(answer.content ?? {})[0]?.schema;
+    const { schema, example } = Object.values(answer.content ?? {})[0] ?? {};
     const line = element("p", {}, element("code", {}, status), ` ${answer.description ?? ""}`);
     blocks.push(line);
     if (schema && status < "300") blocks.push(schemaBlock(spec, schema));
+    if (example !== undefined) blocks.push(element("pre", { class: "example" }, shown(example)));
   }
   return blocks;
 }
@@ -118,7 +107,7 @@ function operationBlock(spec, path, method, operation) {
     element("span", { class: "path" }, path),
     element("span", { class: "summary" }, operation.summary ?? ""),
   );
-  const command = curl(spec, path, method, operation);
+  const command = curl(spec, operation);
   const body = element(
     "div",
     {},
@@ -127,7 +116,7 @@ function operationBlock(spec, path, method, operation) {
     ...requestBody(spec, operation),
     ...answers(spec, operation),
     element("h3", {}, "Try it"),
-    element("pre", {}, command),
+    element("pre", { class: "command" }, command),
     copyButton(command),
   );
   return element("details", { class: "operation", id: operation.operationId }, summary, body);

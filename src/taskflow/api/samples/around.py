@@ -1,0 +1,59 @@
+"""Samples of what stands around tasks: types, servers, health."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from taskflow.api.samples.sample import Sample
+from taskflow.api.schemas.health import Alive, HealthBody, Ready
+from taskflow.api.schemas.servers import ServerBody
+from taskflow.api.schemas.types import TaskTypeBody
+
+_NOW = datetime(2026, 11, 24, 12, 13, 51, 234033, tzinfo=UTC)
+_DEMO = TaskTypeBody(
+    type="demo",
+    prefix=False,
+    schema={
+        "title": "demo",
+        "type": "object",
+        "properties": {
+            "message": {"type": "string"},
+            "count": {"type": "integer", "minimum": 0, "maximum": 10_000, "default": 5},
+        },
+        "required": ["message"],
+        "additionalProperties": False,
+    },
+    doc="Take `count` steps (0 to 10,000, default 5) of half a second each, and tell of every one.",
+    queue=None,
+    max_retries=None,
+    timeout=None,
+    unique=None,
+    last_seen=_NOW,
+)
+_WORKER = ServerBody(
+    id="d23c77e1-4fe3-4847-bbc3-99b04db2fdac",
+    host="worker-1",
+    pid=4711,
+    status="active",
+    concurrency=100,
+    queues={"critical": 6, "default": 3, "low": 1},
+    strict_priority=False,
+    started_at=datetime(2026, 11, 24, 12, 0, 0, 798687, tzinfo=UTC),
+    active_count=0,
+    running=[],
+)
+_METRICS = """\
+# HELP taskflow_http_requests_total HTTP requests
+# TYPE taskflow_http_requests_total counter
+taskflow_http_requests_total{method="POST",route="/api/v1/tasks",status="201"} 2.0
+"""
+
+SAMPLES = {
+    "listTaskTypes": Sample(answer=[_DEMO]),
+    "getTaskType": Sample(parameters={"task_type": "demo"}, answer=_DEMO),
+    "listServers": Sample(answer=[_WORKER]),
+    "health": Sample(answer=HealthBody("healthy", _NOW, {"redis": "healthy"})),
+    "ready": Sample(answer=Ready("ready")),
+    "live": Sample(answer=Alive()),
+    "metrics": Sample(answer=_METRICS),
+}
