@@ -143,8 +143,7 @@ def first_run(directory: Path) -> str:
 def follow(url: str) -> int:
     """Print the events of a stream until the task is done; return how many entries there were."""
     for count, (name, data) in enumerate(events(url)):
-        progress = data["progress"]
-        show(f"{name:8} {progress['percentage']:5.1f}%  {progress['stage']}")
+        show(f"{name:8} {data['percentage']:3}%  {data['stage']}")
         if name == "done":
             expect(data["status"] == "completed", f"the task ended as {data['status']}")
             return count

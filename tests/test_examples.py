@@ -19,7 +19,7 @@ PRINTS = {
     "demo.py": [
         "201 {",
         "state active",
-        "progress 100.0%",
+        "progress 100%",
         "state completed",
         "state scheduled",
         "All as it should be",

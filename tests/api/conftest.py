@@ -15,12 +15,13 @@ import pytest
 import structlog
 import uvicorn
 
+from support.api import api_at, settings_with
 from support.contract import Contract
 from taskflow.api.protocol import ASGIApp, Message
-from taskflow.asgi import create_app, serve
+from taskflow.asgi import create_app
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.client import Client
-from taskflow.config import Settings, load_settings
+from taskflow.config import Settings
 from taskflow.observability.logs import configure_logging
 from taskflow.worker.handler import Handler
 
@@ -32,11 +33,6 @@ Serving = Callable[..., AbstractAsyncContextManager[tuple[uvicorn.Server, str]]]
 async def demo(message: str, count: int = 3) -> str:
     """Say something."""
     return message * count
-
-
-def _settings(**overrides: Any) -> Settings:
-    """The default settings but for some: `server__http__port` is `server.http.port`."""
-    return load_settings(environ={}, overrides={name.replace("__", "."): value for name, value in overrides.items()})
 
 
 @asynccontextmanager
@@ -76,26 +72,12 @@ async def _lifespan(app: ASGIApp) -> AsyncIterator[None]:
     await running
 
 
-@asynccontextmanager
-async def _serving(settings: Settings, redis_url: str) -> AsyncIterator[tuple[uvicorn.Server, str]]:
-    """Makes real servers in the loop of the test, to enter with `async with`: the server and its URL."""
-    server = serve(settings, redis_url=redis_url, handle_signals=False)
-    running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.005)
-        assert not running.done()
-    host, port = server.servers[0].sockets[0].getsockname()
-    yield server, f"http://{host}:{port}"
-    server.should_exit = True
-    await running
-
-
 @pytest.fixture
 def http_with(redis_url: str) -> HttpWith:
     """Makes APIs with other settings (`tasks__payload_limit=100`), or with another `url` of Redis, to enter with `async with`."""
 
     def http_with(url: str = redis_url, **overrides: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        return _http_client(_settings(**overrides), url)
+        return _http_client(settings_with(**overrides), url)
 
     return http_with
 
@@ -105,7 +87,7 @@ def serving(redis_url: str) -> Serving:
     """Makes real servers in the loop of the test, to enter with `async with`: the server and its URL."""
 
     def serving(**overrides: Any) -> AbstractAsyncContextManager[tuple[uvicorn.Server, str]]:
-        return _serving(_settings(server__http__port=0, **overrides), redis_url)
+        return api_at(settings_with(server__http__port=0, **overrides), redis_url)
 
     return serving
 

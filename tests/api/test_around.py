@@ -178,7 +178,7 @@ async def test_health_while_redis_is_away(http_with: Any) -> None:
         health, ready, live, metrics = [await http.get(path) for path in ("/health", "/ready", "/live", "/metrics")]
 
     assert (health.status_code, health.json()["services"]) == (503, {"redis": "unhealthy"})
-    assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "reason": "Redis does not answer"})
+    assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "reason": "redis unavailable"})
     assert (live.status_code, metrics.status_code) == (200, 200)
 
 

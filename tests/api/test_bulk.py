@@ -109,7 +109,7 @@ async def test_nothing_is_missed_while_tasks_come_and_go(http: httpx.AsyncClient
         ({"cursor": "W10"}, "cursor"),
         ({"cursor": "é"}, "cursor"),
         ({"cursor": "", "page": 1}, "page"),
-        ({"cursor": "", "size": 0}, "size"),
+        ({"cursor": "", "size": -1}, "size"),
         ({"cursor": "", "status": "aggregating"}, "group"),
     ],
 )

@@ -148,7 +148,7 @@ async def test_one_sampler_serves_all_viewers_and_ends_with_the_last(
     ("query", "status", "code"),
     [
         ("queue=nowhere", 404, "QUEUE_NOT_FOUND"),
-        ("queue=", 400, "INVALID_QUEUE"),
+        ("queue=a%20b", 400, "INVALID_QUEUE"),
         ("tasks=true", 400, "INVALID_REQUEST"),
     ],
 )

@@ -53,19 +53,21 @@ async def test_progress_is_followed_to_the_end(
     assert second is not None
     assert (first.name, second.name) == ("progress", "progress")
     assert first.id == first.data["stream_id"]
-    progress = first.data["progress"]
-    assert first.data == {"progress": progress, "is_final": False, "stream_id": first.id}
-    assert progress == {
+    assert first.data == {
         "task_id": info.id,
         "percentage": 10,
         "stage": "working",
         "message": "at 10",
-        "timestamp_ms": progress["timestamp_ms"],
+        "timestamp_ms": first.data["timestamp_ms"],
+        "is_final": False,
+        "status": "",
+        "stream_id": first.id,
     }
-    assert second.data["progress"]["percentage"] == 62.5
-    assert [event.name for event in rest] == ["done"]
-    assert (rest[0].data["is_final"], rest[0].data["status"]) == (True, "completed")
-    assert rest[0].data["progress"]["percentage"] == 100
+    assert second.data["percentage"] == 62
+    assert [event.name for event in rest] == ["progress", "done"]
+    assert rest[0].data == rest[1].data
+    assert (rest[1].data["is_final"], rest[1].data["status"]) == (True, "completed")
+    assert rest[1].data["percentage"] == 100
 
 
 async def test_a_stream_opened_after_the_end_answers_at_once(
@@ -82,7 +84,7 @@ async def test_a_stream_opened_after_the_end_answers_at_once(
 
     assert seen[-1].name == "done"
     assert seen[-1].data["status"] == "failed"
-    assert seen[-1].data["progress"]["percentage"] == 10
+    assert seen[-1].data["percentage"] == 10
 
 
 async def test_history_comes_first_and_a_viewer_that_comes_back_goes_on_where_it_stopped(
@@ -105,10 +107,15 @@ async def test_history_comes_first_and_a_viewer_that_comes_back_goes_on_where_it
     async with viewing(live, path) as viewer:
         plain = await viewer.rest()
 
-    assert [event.name for event in history] == ["history", "history", "history", "done"]
-    assert [(event.name, event.data["progress"]["percentage"]) for event in again] == [("progress", 3), ("done", 100)]
-    assert len(by_query) == 3
-    assert [event.name for event in plain] == ["done"]
+    assert [event.name for event in history] == ["history", "history", "history", "progress", "done"]
+    assert [(event.name, event.data["percentage"]) for event in again] == [
+        ("progress", 3),
+        ("progress", 100),
+        ("done", 100),
+    ]
+    assert len(by_query) == 4
+    assert [event.name for event in plain] == ["progress", "done"]
+    assert [bool(event.id) for event in plain] == [False, True]
 
 
 @pytest.mark.parametrize(("end", "status"), [("cancel", "cancelled"), ("fail", "failed"), ("complete", "completed")])
@@ -131,7 +138,10 @@ async def test_a_task_without_progress_tells_its_end_by_its_state(
         seen = await viewer.rest()
     latest = (await live.get(f"{TASKS}/{info.id}/progress")).json()
 
-    assert [(event.name, event.data["status"], event.data["is_final"]) for event in seen] == [("done", status, True)]
+    assert [(event.name, event.data["status"], event.data["is_final"]) for event in seen] == [
+        ("progress", status, True),
+        ("done", status, True),
+    ]
     assert (latest["status"], latest["is_final"]) == (status, True)
 
 
@@ -142,7 +152,7 @@ async def test_a_viewer_of_a_waiting_task_is_told_when_it_is_cancelled(live: htt
         await Inspector(client.broker).cancel("1")
         seen = await viewer.rest()
 
-    assert [(event.name, event.data["status"]) for event in seen] == [("done", "cancelled")]
+    assert [(event.name, event.data["status"]) for event in seen] == [("progress", "cancelled"), ("done", "cancelled")]
 
 
 async def test_a_task_that_disappears_ends_the_stream_with_an_error(live: httpx.AsyncClient, client: Client) -> None:
@@ -153,6 +163,7 @@ async def test_a_task_that_disappears_ends_the_stream_with_an_error(live: httpx.
         seen = await viewer.rest()
 
     assert [(event.name, event.data["code"]) for event in seen] == [("error", "TASK_NOT_FOUND")]
+    assert seen[0].data["message"] == seen[0].data["error"]
 
 
 async def test_a_quiet_stream_is_kept_alive(
@@ -169,7 +180,7 @@ async def test_a_quiet_stream_is_kept_alive(
 
     assert viewer.comments[0].startswith(":")
     assert event is not None
-    assert event.data["progress"]["percentage"] == 5
+    assert event.data["percentage"] == 5
 
 
 async def test_a_viewer_that_leaves_leaves_nothing(live: httpx.AsyncClient, client: Client, wait_until: Any) -> None:
@@ -196,15 +207,17 @@ async def test_several_tasks_are_followed_in_one_stream(live: httpx.AsyncClient,
         await ProgressStream(client.broker).publish(Progress(task_id="2", percentage=5))
         first = await viewer.next()
         await Inspector(client.broker).cancel("1")
-        second = await viewer.next()
+        ends = [await viewer.next(), await viewer.next()]
         await Inspector(client.broker).cancel("2")
         rest = await viewer.rest()
 
     assert first is not None
-    assert second is not None
-    assert (first.name, first.data["progress"]["task_id"]) == ("progress", "2")
-    assert (second.name, second.data["progress"]["task_id"]) == ("done", "1")
-    assert [(event.name, event.data["progress"]["task_id"]) for event in rest] == [("done", "2")]
+    assert (first.name, first.data["task_id"], first.data["progress"]["task_id"]) == ("progress", "2", "2")
+    for pair, task_id in ((ends, "1"), (rest, "2")):
+        assert [(event.name, event.data["task_id"], event.data["is_final"]) for event in pair if event] == [
+            ("progress", task_id, True),
+            ("done", task_id, True),
+        ]
 
 
 async def test_a_viewer_of_several_tasks_that_leaves_leaves_nothing(
@@ -252,13 +265,13 @@ async def test_a_viewer_that_comes_back_to_the_end_is_told_to_stay_away(
     path = f"{TASKS}/1/progress/stream"
 
     async with viewing(live, path) as viewer:
-        (end,) = await viewer.rest()
+        *_, end = await viewer.rest()
     again = await live.get(path, headers={"Last-Event-ID": end.id})
     async with viewing(live, f"{path}?start_id={end.id}") as viewer:
         asked = await viewer.rest()
 
     assert (again.status_code, again.content) == (204, b"")
-    assert [(event.name, event.id) for event in asked] == [("done", end.id)]
+    assert [(event.name, event.id) for event in asked] == [("progress", ""), ("done", end.id)]
 
 
 async def test_a_task_that_runs_again_is_followed_to_its_new_end(live: httpx.AsyncClient, client: Client) -> None:
@@ -278,8 +291,8 @@ async def test_a_task_that_runs_again_is_followed_to_its_new_end(live: httpx.Asy
         await stream.publish(Progress(task_id="1", percentage=2), status="cancelled")
         ends = [await fresh.rest(), await back.rest()]
 
-    assert [(event.name, event.data["progress"]["percentage"]) for event in news if event] == [("progress", 2)] * 2
-    assert [[(event.name, event.data["status"]) for event in end] for end in ends] == [[("done", "cancelled")]] * 2
+    assert [(event.name, event.data["percentage"]) for event in news if event] == [("progress", 2)] * 2
+    assert [[(event.name, event.data["status"]) for event in end[1:]] for end in ends] == [[("done", "cancelled")]] * 2
 
 
 async def test_nothing_is_lost_and_nothing_repeated_however_often_a_viewer_comes_back(
@@ -304,7 +317,9 @@ async def test_nothing_is_lost_and_nothing_repeated_however_often_a_viewer_comes
                 for _ in range(patience):
                     event = await viewer.next()
                     assert event is not None
-                    seen.append(event.data["progress"]["message"])
+                    if not event.id:
+                        continue  # the last entry, which comes again with `done`
+                    seen.append(event.data["message"])
                     last = event.id
                     ended = event.name == "done"
                     if ended:
@@ -334,7 +349,7 @@ async def test_a_task_whose_stream_has_expired_tells_its_end_by_its_state(
     await Inspector(client.broker).delete("1", "default")
     gone = await live.get(path, headers={"Last-Event-ID": last})
 
-    assert [[(event.name, event.data["status"]) for event in end] for end in ends] == [[("done", "cancelled")]] * 2
+    assert [[(event.name, event.data["status"]) for event in end[1:]] for end in ends] == [[("done", "cancelled")]] * 2
     assert gone.json()["code"] == "TASK_NOT_FOUND"
 
 
@@ -392,10 +407,10 @@ async def test_history_and_info(http: httpx.AsyncClient, client: Client) -> None
     history = (await http.get(f"{TASKS}/1/progress/history")).json()
     info = (await http.get(f"{TASKS}/1/progress/info")).json()
 
-    assert empty == {"task_id": "1", "has_progress": False, "length": 0, "first_entry": None, "last_entry": None}
+    assert empty == {"task_id": "1", "has_progress": False, "length": 0, "first_entry": "", "last_entry": ""}
     assert none == {"task_id": "1", "count": 0, "history": []}
     assert (history["task_id"], history["count"]) == ("1", 2)
-    assert [entry["progress"]["metadata"] for entry in history["history"]] == [{"n": 1}, {"n": 2}]
+    assert [entry["progress"]["metadata"] for entry in history["history"]] == [{"n": "1"}, {"n": "2"}]
     assert info == {
         "task_id": "1",
         "has_progress": True,

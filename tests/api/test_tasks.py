@@ -228,7 +228,7 @@ async def test_a_task_shows_its_progress(http: httpx.AsyncClient, app: TaskFlow,
     body = (await http.get(f"{TASKS}/{info.id}")).json()
 
     assert body["progress"]["task_id"] == info.id
-    assert body["progress"]["metadata"] == {"step": 1}
+    assert body["progress"]["metadata"] == {"step": "1"}
     assert type(body["progress"]["percentage"]) is int
 
 

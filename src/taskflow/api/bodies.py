@@ -25,9 +25,6 @@ from taskflow.errors import (
     InvalidOption,
     InvalidPayload,
     InvalidProcessAt,
-    InvalidQueue,
-    InvalidTaskId,
-    InvalidTaskType,
     InvalidTimeout,
     InvalidUnique,
 )
@@ -53,25 +50,18 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 _NO_METADATA: dict[str, str] = {}
 
 
-_ONE_FIELD: dict[str, Callable[[str], InvalidOption]] = {
-    "type": InvalidTaskType,
-    "payload": InvalidPayload,
-    "queue": InvalidQueue,
-    "unique": InvalidUnique,
-    "task_id": InvalidTaskId,
-}
-_SEVERAL_FIELDS: dict[str, type[InvalidOption]] = {
+_OF_FIELD: dict[str, Callable[[str, str], InvalidOption]] = {
     "timeout": InvalidTimeout,
     "deadline": InvalidTimeout,
     "process_at": InvalidProcessAt,
     "process_in": InvalidProcessAt,
+    "unique": lambda _, reason: InvalidUnique(reason),
 }
 
 
 def _for_field(name: str, reason: str) -> InvalidOption:
-    """Return the error for a field of the create body."""
-    make = _ONE_FIELD.get(name)
-    return make(reason) if make else _SEVERAL_FIELDS.get(name, InvalidOption)(name, reason)
+    """Return the error for a duration or a time that cannot be read."""
+    return _OF_FIELD.get(name, InvalidOption)(name, reason)
 
 
 async def read_body(request: ApiRequest) -> bytes:
@@ -112,17 +102,19 @@ def read_task(body: bytes | msgspec.Raw) -> CreateTask:
 
     """
     fields = _decoded(_TASK, body)
+    if not fields.type:
+        raise InvalidOption("type", "is missing; this field is required")
     _check_depth(fields.payload)
     return CreateTask(
         type=fields.type,
         payload=fields.payload,
-        queue=fields.queue,
+        queue=fields.queue or None,
         max_retries=fields.max_retries,
         timeout=_span_or_none("timeout", fields.timeout),
         deadline=_time_or_none("deadline", fields.deadline),
         process_at=_time_or_none("process_at", fields.process_at),
         process_in=_span_or_none("process_in", fields.process_in),
-        unique=None if fields.unique is None else _read_unique(fields.unique),
+        unique=_read_unique(fields.unique) if fields.unique else None,
         metadata=fields.metadata or _NO_METADATA,
         task_id=fields.task_id,
         retention=_span_or_none("retention", fields.retention),
@@ -158,10 +150,10 @@ def _schedule(schedule_id: str, fields: PutScheduleBody) -> PutSchedule:
         timezone=fields.timezone,
         type=fields.type,
         payload=None if fields.payload is UNSET else fields.payload,
-        queue=fields.queue,
+        queue=fields.queue or None,
         max_retries=fields.max_retries,
         timeout=_span_or_none("timeout", fields.timeout),
-        unique=None if fields.unique is None else _read_unique(fields.unique),
+        unique=_read_unique(fields.unique) if fields.unique else None,
         metadata=fields.metadata or _NO_METADATA,
         retention=_span_or_none("retention", fields.retention),
         missed=cast("Missed", fields.missed),
@@ -201,11 +193,11 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
 
 
 def _span_or_none(name: str, text: str | None) -> timedelta | None:
-    return None if text is None else read_span(name, text)
+    return read_span(name, text) if text else None
 
 
 def _time_or_none(name: str, text: str | None) -> datetime | None:
-    return None if text is None else _read_time(name, text)
+    return _read_time(name, text) if text else None
 
 
 def read_span(name: str, text: str) -> timedelta:
@@ -219,9 +211,11 @@ def read_span(name: str, text: str) -> timedelta:
     return span
 
 
-def _read_unique(unique: str | UniqueBody) -> timedelta | Unique:
+def _read_unique(unique: str | UniqueBody) -> timedelta | Unique | None:
     text = unique if isinstance(unique, str) else unique.ttl
     span = read_span("unique", text)
+    if not span and isinstance(unique, str):
+        return None
     if span < _SECOND:
         raise InvalidUnique(f'must be at least "1s", not {text!r}')
     if isinstance(unique, str):
@@ -261,7 +255,7 @@ def _explained(error: Exception, known: tuple[str, ...]) -> InvalidOption:
     if missing := _MISSING_FIELD.search(text):
         return InvalidOption(missing["field"], "is missing; this field is required")
     if at_field := _AT_FIELD.match(text):
-        return _for_field(at_field["field"], in_words(at_field["reason"]))
+        return InvalidOption(at_field["field"], in_words(at_field["reason"]))
     if isinstance(error, msgspec.ValidationError):
         return InvalidOption("body", in_words(text))
     return InvalidOption("body", f"must be a JSON object with the fields {', '.join(known)}: {text[:200]}")

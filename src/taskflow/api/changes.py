@@ -38,7 +38,7 @@ async def stream(
     second, of the newest 100 tasks of each state (of waiting ones, the next 100): what happens between two is not seen.
     """
     request.check_place()
-    changes = await request.service.changes.follow(queue, tasks=tasks)
+    changes = await request.service.changes.follow(queue or None, tasks=tasks)
     return EventStream(request, _encoded(changes))
 
 

@@ -15,6 +15,7 @@ from litestar.response.base import ASGIResponse
 from taskflow.api.errors import body_of
 from taskflow.api.protocol import ABORT, Receive, Scope, Send
 from taskflow.api.request import ApiRequest
+from taskflow.api.schemas.progress import error_event
 from taskflow.errors import TaskFlowError
 
 _LOG = structlog.get_logger("taskflow.api")
@@ -86,7 +87,7 @@ class EventStream(Response[bytes]):
                 async for chunk in events:
                     await _send_chunk(send, chunk)
         except TaskFlowError as error:
-            await _send_chunk(send, event("error", body_of(error)))
+            await _send_chunk(send, event("error", error_event(body_of(error))))
 
 
 def _nothing() -> None:

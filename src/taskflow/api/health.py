@@ -61,7 +61,7 @@ async def metrics(request: ApiRequest) -> bytes:
 async def _why_not_ready(request: ApiRequest) -> str | None:
     if request.around.closing.is_set():
         return "the server is going down"
-    return None if await _redis_answers(request) else "Redis does not answer"
+    return None if await _redis_answers(request) else "redis unavailable"
 
 
 async def _redis_answers(request: ApiRequest) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Annotated
 
@@ -34,18 +34,26 @@ Events = AsyncGenerator[ProgressEvent, None]
 )
 async def latest(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.ProgressEntryBody]:
     """Return the newest entry of a task's progress."""
-    return Answer(schemas.progress_entry(await request.service.progress.latest(task_id, queue)))
+    return Answer(schemas.progress_entry(await request.service.progress.latest(task_id, queue or None)))
 
 
 @get(
     "/tasks/{task_id:str}/progress/history",
-    opt={"errors": (InvalidTaskId,)},
+    opt={"errors": (InvalidOption, InvalidTaskId)},
     operation_id="getProgressHistory",
     summary="Read all progress of a task",
 )
-async def history(request: ApiRequest, task_id: TaskId) -> Answer[schemas.ProgressHistory]:
+async def history(
+    request: ApiRequest,
+    task_id: TaskId,
+    start_id: Annotated[
+        str, QueryParameter(description="Begin with the entry of this stream_id; `-`: the oldest.")
+    ] = "-",
+) -> Answer[schemas.ProgressHistory]:
     """Return what is kept of a task's progress, oldest first."""
-    entries = [schemas.progress_entry(entry) for entry in await request.service.progress.history(task_id)]
+    start = None if start_id in {"", "-"} else start_id
+    found = await request.service.progress.history(task_id, start=start)
+    entries = [schemas.progress_entry(entry) for entry in found]
     return Answer(schemas.ProgressHistory(task_id, len(entries), entries))
 
 
@@ -62,8 +70,8 @@ async def info(request: ApiRequest, task_id: TaskId) -> Answer[schemas.ProgressI
         task_id=task_id,
         has_progress=found.length > 0,
         length=found.length,
-        first_entry=found.first.stream_id if found.first else None,
-        last_entry=found.last.stream_id if found.last else None,
+        first_entry=found.first.stream_id if found.first else "",
+        last_entry=found.last.stream_id if found.last else "",
     )
     return Answer(body)
 
@@ -83,21 +91,29 @@ async def stream(
     with_history: Annotated[
         bool, QueryParameter(name="history", description="Begin with all that was published, as `history` events.")
     ] = False,
-    start_id: Annotated[str | None, QueryParameter(description="Begin behind the entry with this stream_id.")] = None,
+    start_id: Annotated[
+        str | None,
+        QueryParameter(
+            description="Begin behind the entry with this stream_id; `0`: with the oldest; `$`: with what is new."
+        ),
+    ] = None,
     last_event_id: Annotated[
         str | None, HeaderParameter(name="Last-Event-ID", description="Where a viewer that comes back had stopped.")
     ] = None,
 ) -> EventStream | Response[bytes]:
-    """Send `progress` events as they come, then `done` (or `error`), and end. Comments keep the connection alive.
+    """Send `progress` events as they come, the last one too, then `done` (or `error`), and end.
 
+    Comments keep the connection alive.
     A viewer that comes back although it has had the last entry is told 204: a browser stops coming back then.
     """
     request.check_place()
     progress = request.service.progress
-    events = await progress.follow(task_id, queue=queue, after=last_event_id or start_id or None, history=with_history)
+    events = await progress.follow(
+        task_id, queue=queue or None, after=last_event_id or start_id or None, history=with_history
+    )
     if last_event_id and await progress.has_told_all(task_id, last_event_id):
         return Response(b"", status_code=204)
-    return EventStream(request, _encoded(events))
+    return EventStream(request, _encoded(events, _as_events))
 
 
 @get(
@@ -111,25 +127,38 @@ async def stream_many(
     request: ApiRequest,
     task_ids: Annotated[str, QueryParameter(description="At most 10 task ids, with commas between.")],
 ) -> EventStream:
-    """Send the events of several tasks; ends when each of them is done."""
+    """Send the events of several tasks, each with its `task_id`; ends when each of them is done."""
     names = list(dict.fromkeys(name for name in task_ids.split(",") if name))
     if not 1 <= len(names) <= MAX_TASKS:
         raise InvalidOption("task_ids", f"must be 1 to {MAX_TASKS} task ids with commas between, not {len(names)}")
     request.check_place()
     followed = [await request.service.progress.follow(name) for name in names]
-    return EventStream(request, _encoded(_merged(followed)))
+    return EventStream(request, _encoded(_merged(followed), _as_tagged_events))
 
 
-async def _encoded(events: Events) -> AsyncGenerator[bytes, None]:
+async def _encoded(events: Events, encode: Callable[[ProgressEvent], bytes]) -> AsyncGenerator[bytes, None]:
     async with aclosing(events):
         async for each in events:
-            yield _as_event(each)
+            yield encode(each)
 
 
-def _as_event(each: ProgressEvent) -> bytes:
+def _as_events(each: ProgressEvent) -> bytes:
     if each.entry is None:
-        return event("error", body_of(TaskNotFound(each.task_id)))
-    return event(each.kind, schemas.progress_entry(each.entry), event_id=each.entry.stream_id)
+        return event("error", schemas.error_event(body_of(TaskNotFound(each.task_id))))
+    return _with_end(each, schemas.event(each.entry), each.entry.stream_id)
+
+
+def _as_tagged_events(each: ProgressEvent) -> bytes:
+    if each.entry is None:
+        return event("error", schemas.error_event(body_of(TaskNotFound(each.task_id)), each.task_id))
+    return _with_end(each, schemas.tagged_event(each.entry), each.entry.stream_id)
+
+
+def _with_end(each: ProgressEvent, data: object, stream_id: str) -> bytes:
+    """Return an event; the last entry is told as progress, too, without its id: who has missed `done` comes back for both."""
+    if each.kind != "done":
+        return event(each.kind, data, event_id=stream_id)
+    return event("progress", data) + event("done", data, event_id=stream_id)
 
 
 async def _merged(followed: Sequence[Events]) -> Events:

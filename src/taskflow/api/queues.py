@@ -24,7 +24,7 @@ async def stats(
     queue: Annotated[str | None, QueryParameter(description="Only this queue.")] = None,
 ) -> Answer[list[schemas.QueueBody]]:
     """Return the state of all queues, or of one."""
-    infos = await request.service.queue_stats(None if queue is None else [queue])
+    infos = await request.service.queue_stats([queue] if queue else None)
     return Answer([schemas.queue(info) for info in infos])
 
 

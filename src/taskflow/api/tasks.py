@@ -42,6 +42,8 @@ from taskflow.task import TaskInfo, TaskState
 
 MAX_WAIT = timedelta(seconds=60)
 """The longest a request may wait for a result."""
+_STATE = TaskState.ACTIVE.value
+_SIZE = 20
 _LOOK_UP = (InvalidTaskId, InvalidQueue, TaskNotFound)
 
 
@@ -64,9 +66,9 @@ async def list_tasks(
     queue: Annotated[str | None, QueryParameter(description="Default: the setting queues.default.")] = None,
     status: Annotated[
         str, QueryParameter(description="The state: pending, active, scheduled, retry, archived, completed.")
-    ] = "active",
+    ] = _STATE,
     page: Annotated[int, QueryParameter(description="Counts from 0.")] = 0,
-    size: Annotated[int, QueryParameter(description="Tasks on a page, 1 to 1,000.")] = 20,
+    size: Annotated[int, QueryParameter(description="Tasks on a page, 1 to 1,000; 0 is 20.")] = _SIZE,
     task_type: Annotated[str | None, QueryParameter(name="type", description="Only tasks of this type.")] = None,
     text: Annotated[
         str | None, QueryParameter(name="q", description="Only tasks whose id, last error or payload holds this text.")
@@ -85,7 +87,7 @@ async def list_tasks(
     gone through while the queue moves: each answer has looked at up to 10,000, may be short or even empty, and names the next
     cursor until there are no more.
     """
-    state = read_state(status)
+    queue, state, size = queue or None, read_state(status or _STATE), size or _SIZE
     if cursor is None:
         query = ListTasks(
             queue=queue, state=state, page=page, size=size, type=task_type, text=text or None, group=group
@@ -117,7 +119,7 @@ def read_state(text: str) -> TaskState:
 @get("/{task_id:str}", opt={"errors": _LOOK_UP, "etag": True}, operation_id="getTask", summary="Read a task")
 async def read(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.TaskBody]:
     """Return all that is known of a task."""
-    return Tagged(await _body(request, await request.service.get(GetTask(task_id, queue))))
+    return Tagged(await _body(request, await request.service.get(GetTask(task_id, queue or None))))
 
 
 async def _body(request: ApiRequest, info: TaskInfo) -> schemas.TaskBody:
@@ -143,7 +145,7 @@ async def result(
 ) -> Answer[schemas.ResultBody]:
     """Return the result of a task that has ended; 202 while it has not."""
     span = min(read_span("wait", wait), MAX_WAIT)
-    query = GetTask(task_id, queue)
+    query = GetTask(task_id, queue or None)
     info = (
         await _unless_closing(request, request.service.result(query, span))
         if span
@@ -176,7 +178,7 @@ async def _unless_closing(request: ApiRequest, waiting: Coroutine[Any, Any, Task
 )
 async def remove(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[Message]:
     """Delete a task that is not running."""
-    await request.service.delete(DeleteTask(task_id, queue))
+    await request.service.delete(DeleteTask(task_id, queue or None))
     request.audit("task deleted", task_id=task_id)
     return Answer(Message("task deleted"))
 
@@ -190,7 +192,7 @@ async def remove(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> A
 )
 async def cancel(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[Message]:
     """Stop a task for good. A running one is told to stop, and is archived when it has."""
-    state = await request.service.cancel(CancelTask(task_id, queue))
+    state = await request.service.cancel(CancelTask(task_id, queue or None))
     request.audit("task cancelled", task_id=task_id, state=state.value)
     return Answer(Message("task cancelled"))
 
@@ -204,7 +206,7 @@ async def cancel(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> A
 )
 async def run(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.TaskBody]:
     """Make a task pending, whatever it waits for or however it ended; one that was cancelled runs again."""
-    info = await request.service.get(GetTask(task_id, queue))
+    info = await request.service.get(GetTask(task_id, queue or None))
     state = await request.service.run(RunTask(info.id, info.queue))
     request.audit("task run", task_id=task_id, queue=info.queue, state=state.value)
     return Tagged(await _body(request, await _then(request, info, TaskState.PENDING)))
@@ -219,7 +221,7 @@ async def run(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answ
 )
 async def archive(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> Answer[schemas.TaskBody]:
     """Archive a task that is not running, and free its unique lock."""
-    info = await request.service.get(GetTask(task_id, queue))
+    info = await request.service.get(GetTask(task_id, queue or None))
     state = await request.service.archive(ArchiveTask(info.id, info.queue))
     request.audit("task archived", task_id=task_id, queue=info.queue, state=state.value)
     return Tagged(await _body(request, await _then(request, info, TaskState.ARCHIVED)))
@@ -258,9 +260,9 @@ async def edit(
     if_match: IfMatch = None,
 ) -> Answer[schemas.TaskBody]:
     """Change the payload, the due time, or both, of a scheduled or retry task. Its unique lock stays as it was."""
-    command = read_edit(await read_body(request), task_id, queue)
+    command = read_edit(await read_body(request), task_id, queue or None)
     if if_match is not None:
-        await _check_unchanged(request, await request.service.get(GetTask(task_id, queue)), if_match)
+        await _check_unchanged(request, await request.service.get(GetTask(task_id, queue or None)), if_match)
     info = await request.service.edit(command)
     request.audit(
         "task edited",

@@ -283,10 +283,10 @@ class _LimitedProgress(TaskProgress):
         """Return the newest entry."""
         return await super().latest(task_id, await self._check(task_id, queue))
 
-    async def history(self, task_id: str) -> list[ProgressEntry]:
+    async def history(self, task_id: str, *, start: str | None = None) -> list[ProgressEntry]:
         """Return what is kept."""
         await self._check(task_id)
-        return await super().history(task_id)
+        return await super().history(task_id, start=start)
 
     async def info(self, task_id: str) -> ProgressInfo:
         """Return how much was published."""

@@ -23,6 +23,9 @@ from taskflow.task import DEFAULT_QUEUE, Progress, TaskInfo, TaskState, check_ta
 
 CHUNK = 20
 """How many entries a follower holds at a time; one that cannot send them keeps them in memory until then."""
+NEWEST = "$"
+"""Stands for the newest entry, as in Redis."""
+_LAST_NUMBER = 2**64 - 1
 _STREAM_ID = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
 LookUp = Callable[[], Awaitable[TaskInfo | None]]
 """Returns what is known of the task now."""
@@ -85,10 +88,19 @@ class TaskProgress:
             entry = _end_of(info, last=None)
         return entry
 
-    async def history(self, task_id: str) -> list[ProgressEntry]:
-        """Return what is kept of the published entries, oldest first; none if nothing was published."""
+    async def history(self, task_id: str, *, start: str | None = None) -> list[ProgressEntry]:
+        """Return what is kept of the published entries, oldest first; none if nothing was published.
+
+        Args:
+            task_id: The task.
+            start: Begin with the entry of this id, or the next one. Default: the oldest.
+
+        Raises:
+            InvalidOption: `start` is not the id of an entry.
+
+        """
         check_task_id(task_id)
-        return await self._stream.history(task_id)
+        return await self._stream.history(task_id, after=None if start is None else _name(_before(_checked(start))))
 
     async def info(self, task_id: str) -> ProgressInfo:
         """Return how much was published."""
@@ -120,7 +132,7 @@ class TaskProgress:
         Args:
             task_id: The task.
             queue: Its queue; default: all are searched.
-            after: Begin behind the entry with this id instead.
+            after: Begin behind the entry with this id instead, `0` being before all, and `$` (`NEWEST`) the newest.
             history: Begin with all entries that are kept, as `history`.
 
         Raises:
@@ -129,12 +141,20 @@ class TaskProgress:
 
         """
         check_task_id(task_id)
-        start = None if after is None else _checked(after)
+        start = await self._start(task_id, after, history=history)
         info = await self._inspect(task_id, queue)
         if info is None and not await self._stream.length(task_id):
             raise TaskNotFound(task_id, queue)
         home = info.queue if info else queue or DEFAULT_QUEUE
         return self._events(task_id, home, start, history=history)
+
+    async def _start(self, task_id: str, after: str | None, *, history: bool) -> Place | None:
+        if after is None or (after == NEWEST and history):
+            return None
+        if after != NEWEST:
+            return _checked(after)
+        newest = await self._stream.latest(task_id)
+        return BEGIN if newest is None else place(newest.stream_id)
 
     async def _events(
         self, task_id: str, queue: str, start: Place | None, *, history: bool
@@ -239,6 +259,14 @@ def _checked(stream_id: str) -> Place:
             "start_id", f"must be the stream_id of an entry, such as '1700000000000-0', not {stream_id[:50]!r}"
         )
     return place(stream_id)
+
+
+def _before(at: Place) -> Place:
+    """Return the place behind which the entry of a place is the first."""
+    milliseconds, number = at
+    if number:
+        return milliseconds, number - 1
+    return (milliseconds - 1, _LAST_NUMBER) if milliseconds else BEGIN
 
 
 def _name(at: Place) -> str:

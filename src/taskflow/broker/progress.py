@@ -1,7 +1,7 @@
 """ProgressStream: what tasks publish of how far they have come, in one Redis stream a task.
 
 Format (the seed service's): key `progress:<task id>`, about 1,000 entries, gone an hour after the last. Entry: task_id,
-percentage, stage, message, timestamp_ms, metadata (JSON, if any); the last one also is_final="true" and status
+percentage (whole: its readers know no others), percentage_exact (ours, if it is not), stage, message, timestamp_ms, metadata (JSON, if any); the last one also is_final="true" and status
 (completed, failed, cancelled). A message on a channel of the task's own wakes who follows it, so nobody polls.
 """
 
@@ -20,6 +20,7 @@ from taskflow.wire.keys import PROGRESS_CHANNEL, PROGRESS_STREAM
 
 STREAM_ENTRIES = 1000
 STREAM_SECONDS = 3600
+_MOST_MILLISECONDS = 2**63 - 1
 
 
 class ProgressEntry(Struct, frozen=True, kw_only=True):
@@ -40,7 +41,7 @@ def commands(
         "task_id",
         progress.task_id,
         "percentage",
-        f"{progress.percentage:g}",
+        int(progress.percentage),
         "stage",
         progress.stage,
         "message",
@@ -48,6 +49,8 @@ def commands(
         "timestamp_ms",
         progress.timestamp_ms,
     ]
+    if not float(progress.percentage).is_integer():
+        fields += ["percentage_exact", f"{progress.percentage:g}"]
     if progress.metadata is not None:
         fields += ["metadata", msgspec.json.encode(progress.metadata)]
     if status is not None:
@@ -119,10 +122,10 @@ def read_entry(stream_id: bytes, fields: Sequence[bytes]) -> ProgressEntry:
     text = dict(zip(words[::2], words[1::2], strict=True))
     progress = Progress(
         task_id=text.get("task_id", ""),
-        percentage=_number(text.get("percentage")),
+        percentage=_number(text.get("percentage_exact") or text.get("percentage")),
         stage=text.get("stage", ""),
         message=text.get("message", ""),
-        timestamp_ms=int(_number(text.get("timestamp_ms"))),
+        timestamp_ms=_milliseconds(text.get("timestamp_ms")),
         metadata=_metadata(text.get("metadata")),
     )
     final = text.get("is_final") == "true"
@@ -137,6 +140,11 @@ def _number(text: str | None) -> float:
     except ValueError:
         return 0.0
     return number if math.isfinite(number) else 0.0
+
+
+def _milliseconds(text: str | None) -> int:
+    found = int(_number(text))
+    return found if abs(found) <= _MOST_MILLISECONDS else 0
 
 
 def _metadata(text: str | None) -> dict[str, Any] | None:

@@ -31,7 +31,9 @@ class CreateTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     process_in: Annotated[Span | None, Meta(description="How long from now the task falls due.")] = None
     unique: Annotated[
         Span | UniqueBody | None,
-        Meta(description="For how long (1s or more) no task of the same type and payload may be created; or a lock."),
+        Meta(
+            description="For how long (1s or more; 0s is none) no task of the same type and payload may be created; or a lock."
+        ),
     ] = None
     metadata: Annotated[dict[str, str] | None, Meta(description="Text pairs that travel in the task's headers.")] = None
     task_id: Annotated[str | None, Meta(description="1 to 256 bytes, new in its queue. Default: a random UUID.")] = None
