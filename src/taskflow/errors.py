@@ -45,6 +45,8 @@ AttemptError
 ├── AttemptCancelled                                  a peer asked its worker to stop it
 ├── HandlerNotFound                                   no handler serves the type
 ├── WorkerDied                                        its worker is gone, for the last time that is borne
+├── TargetRefused                                     an HTTP request may not be sent there
+├── TargetUnreachable                                 an HTTP request was not answered
 └── HandlerExit                                       the handler raised SystemExit or KeyboardInterrupt
 
 raised by handlers, to steer what becomes of their task:
@@ -559,6 +561,22 @@ class HandlerNotFound(AttemptError, LookupError):
 
 class WorkerDied(AttemptError):
     """The worker died while it ran the task, more often than is borne."""
+
+
+class TargetRefused(AttemptError, PermissionError):
+    """A request may not be sent to the target: its URL cannot be used, or its address is none of the public internet."""
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(f"{target}: {reason}")
+        self.target = target
+
+
+class TargetUnreachable(AttemptError, ConnectionError):
+    """The target did not answer a request: there is no such name, nobody listens, it took too long, or it was no HTTP."""
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(f"{target}: {reason}")
+        self.target = target
 
 
 class HandlerExit(AttemptError):
