@@ -145,7 +145,7 @@ async def _encoded(events: Events, encode: Callable[[ProgressEvent], bytes]) -> 
 def _as_events(each: ProgressEvent) -> bytes:
     if each.entry is None:
         return event("error", schemas.error_event(body_of(TaskNotFound(each.task_id))))
-    return _with_end(each, schemas.event(each.entry), each.entry.stream_id)
+    return _with_end(each, schemas.progress_event(each.entry), each.entry.stream_id)
 
 
 def _as_tagged_events(each: ProgressEvent) -> bytes:

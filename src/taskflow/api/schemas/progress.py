@@ -91,7 +91,7 @@ def progress_entry(entry: ProgressEntry) -> ProgressEntryBody:
     return ProgressEntryBody(progress=progress(entry), **_place(entry))
 
 
-def event(entry: ProgressEntry) -> ProgressEvent:
+def progress_event(entry: ProgressEntry) -> ProgressEvent:
     """An entry, as who follows one task is told of it."""
     return ProgressEvent(**_progress(entry), **_place(entry))
 
