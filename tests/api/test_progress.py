@@ -138,10 +138,13 @@ async def test_a_task_without_progress_tells_its_end_by_its_state(
         seen = await viewer.rest()
     latest = (await live.get(f"{TASKS}/{info.id}/progress")).json()
 
+    again = await live.get(f"{TASKS}/{info.id}/progress/stream", headers={"Last-Event-ID": seen[-1].id})
+
     assert [(event.name, event.data["status"], event.data["is_final"]) for event in seen] == [
         ("progress", status, True),
         ("done", status, True),
     ]
+    assert again.status_code == 204
     assert (latest["status"], latest["is_final"]) == (status, True)
 
 
@@ -218,6 +221,82 @@ async def test_several_tasks_are_followed_in_one_stream(live: httpx.AsyncClient,
             ("progress", task_id, True),
             ("done", task_id, True),
         ]
+
+
+async def test_a_viewer_of_several_tasks_that_comes_back_misses_nothing_of_any(
+    live: httpx.AsyncClient, client: Client
+) -> None:
+    stream, inspector = ProgressStream(client.broker), Inspector(client.broker)
+    for task_id in "123":
+        await client.enqueue("demo", task_id=task_id)
+    path = "/api/v1/progress/stream?task_ids=1,2,3"
+    last, seen = "", []
+
+    async def read(count: int) -> None:
+        nonlocal last
+        async with viewing(live, path, **{"Last-Event-ID": last}) as viewer:
+            for _ in range(count):
+                event = await viewer.next()
+                assert event is not None
+                last = event.id or last
+                seen.append((event.name, event.data["progress"]["task_id"], event.data["progress"]["message"]))
+
+    await stream.publish(Progress(task_id="1", percentage=1, message="a"))
+    await stream.publish(Progress(task_id="2", percentage=1, message="b"))
+    await read(2)
+    await stream.publish(Progress(task_id="1", percentage=2, message="c"))
+    await inspector.cancel("2")
+    await stream.publish(Progress(task_id="2", percentage=1, message="d"), status="cancelled")
+    await read(3)
+    await inspector.cancel("3")  # it has published nothing
+    await read(2)
+    await inspector.cancel("1")
+    await stream.publish(Progress(task_id="1", percentage=2, message="e"), status="cancelled")
+    await read(2)
+    again = await live.get(path, headers={"Last-Event-ID": last})
+
+    assert sorted(seen[:2]) == [("progress", "1", "a"), ("progress", "2", "b")]
+    assert sorted(seen[2:5]) == [("done", "2", "d"), ("progress", "1", "c"), ("progress", "2", "d")]
+    assert seen[5:] == [("progress", "3", ""), ("done", "3", ""), ("progress", "1", "e"), ("done", "1", "e")]
+    assert (again.status_code, again.content) == (204, b"")
+
+
+async def test_a_viewer_of_several_tasks_is_told_of_one_that_is_gone_since(
+    live: httpx.AsyncClient, client: Client, raw: redis.Redis
+) -> None:
+    stream = ProgressStream(client.broker)
+    for task_id in "12":
+        await client.enqueue("demo", task_id=task_id)
+        await stream.publish(Progress(task_id=task_id, percentage=1))
+    path = "/api/v1/progress/stream?task_ids=1,2"
+
+    async with viewing(live, path) as viewer:
+        first = [await viewer.next(), await viewer.next()][-1]
+        assert first is not None
+    await Inspector(client.broker).delete("1", "default")
+    raw.delete("progress:1")
+    async with viewing(live, path, **{"Last-Event-ID": first.id}) as viewer:
+        gone = await viewer.next()
+        assert gone is not None
+    await Inspector(client.broker).delete("2", "default")
+    async with viewing(live, path, **{"Last-Event-ID": gone.id}) as viewer:
+        rest = await viewer.rest()
+
+    assert (gone.name, gone.data["details"]["task_id"]) == ("error", "1")
+    assert [(event.name, event.data["details"]["task_id"]) for event in rest] == [("error", "2")]
+
+
+@pytest.mark.parametrize("last", ["1-0", "1-0,2-0,3-0", "x,y"])
+async def test_a_place_in_another_stream_is_no_place_in_this_one(
+    live: httpx.AsyncClient, client: Client, last: str
+) -> None:
+    for task_id in "12":
+        await client.enqueue("demo", task_id=task_id)
+    path = "/api/v1/progress/stream?task_ids=1,2"
+
+    answer = await live.get(path, headers={"Last-Event-ID": last})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")
 
 
 async def test_a_viewer_of_several_tasks_that_leaves_leaves_nothing(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
-_STATUS = re.compile(r"\s*(?P<status>[1-5]\d\d):\s*")
+_STATUS = re.compile(r"\s*(?P<status>[1-5]\d\d):[^\n]*\s*")
 _CUT = re.compile(r",? *…")
 _SAME = {
     "task_id",

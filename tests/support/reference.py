@@ -150,20 +150,22 @@ def _examples(schema: dict[str, Any]) -> list[Any]:
 def _answers(operation: Operation, seen: set[str]) -> Iterator[str]:
     status, media = answer_of(operation)
     example, shown = media["example"], media["schema"]
+    name = pretty(shown)
     if isinstance(example, str):
         yield f"{status}:"
         yield f"```\n{example.strip()}\n```"
-    else:
-        name = pretty(shown)
-        text = _shortened(example) if name in seen else pretty(example)
-        seen |= {name, pretty({"items": shown, "type": "array"})}
+    elif name in seen:
         yield f"{status}:"
-        yield f"```json\n{text}\n```"
+        yield f"```json\n{_shortened(example)}\n```"
+    else:
+        yield f"{status}: {operation['responses'][status]['description']}"
+        yield f"```json\n{pretty(example)}\n```"
+    seen |= {name, pretty({"items": shown, "type": "array"})}
     for other, response in operation["responses"].items():
         if other < "400" and other != status:
             yield f"{other}: {response['description']}"
     if headers := operation["responses"][status].get("headers"):
-        yield "Headers: " + " ".join(f"`{name}`: {header['description']}" for name, header in headers.items())
+        yield "Headers: " + " ".join(f"`{each}`: {header['description']}" for each, header in headers.items())
 
 
 def _shortened(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from taskflow.api.events import EventStream, event
 from taskflow.api.parameters import Queue, TaskId
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import progress as schemas
-from taskflow.application.progress import ProgressEvent
+from taskflow.application.progress import ENDED, ProgressEvent, TaskProgress
 from taskflow.errors import InvalidOption, InvalidQueue, InvalidTaskId, ProgressNotFound, TaskFlowError, TaskNotFound
 
 MAX_TASKS = 10
@@ -24,6 +24,9 @@ MAX_TASKS = 10
 _WAITING = 100
 
 Events = AsyncGenerator[ProgressEvent, None]
+LastEventId = Annotated[
+    str | None, HeaderParameter(name="Last-Event-ID", description="Where a viewer that comes back had stopped.")
+]
 
 
 @get(
@@ -97,9 +100,7 @@ async def stream(
             description="Begin behind the entry with this stream_id; `0`: with the oldest; `$`: with what is new."
         ),
     ] = None,
-    last_event_id: Annotated[
-        str | None, HeaderParameter(name="Last-Event-ID", description="Where a viewer that comes back had stopped.")
-    ] = None,
+    last_event_id: LastEventId = None,
 ) -> EventStream | Response[bytes]:
     """Send `progress` events as they come, the last one too, then `done` (or `error`), and end.
 
@@ -113,52 +114,96 @@ async def stream(
     )
     if last_event_id and await progress.has_told_all(task_id, last_event_id):
         return Response(b"", status_code=204)
-    return EventStream(request, _encoded(events, _as_events))
+    return EventStream(request, _encoded(events))
 
 
 @get(
     "/progress/stream",
     media_type="text/event-stream",
-    opt={"errors": (InvalidOption, InvalidTaskId, TaskNotFound, TooManyStreams)},
+    opt={"errors": (InvalidOption, InvalidTaskId, TaskNotFound, TooManyStreams), "done": True},
     operation_id="followManyProgress",
     summary="Follow the progress of several tasks",
 )
 async def stream_many(
     request: ApiRequest,
     task_ids: Annotated[str, QueryParameter(description="At most 10 task ids, with commas between.")],
-) -> EventStream:
-    """Send the events of several tasks, each with its `task_id`; ends when each of them is done."""
+    last_event_id: LastEventId = None,
+) -> EventStream | Response[bytes]:
+    """Send the events of several tasks, each with its `task_id`; ends when each of them is done.
+
+    The id of an event names the place in each task's progress, so a viewer that comes back misses nothing of any.
+    """
     names = list(dict.fromkeys(name for name in task_ids.split(",") if name))
     if not 1 <= len(names) <= MAX_TASKS:
         raise InvalidOption("task_ids", f"must be 1 to {MAX_TASKS} task ids with commas between, not {len(names)}")
+    places = dict(zip(names, _read_places(last_event_id, len(names)), strict=True))
     request.check_place()
-    followed = [await request.service.progress.follow(name) for name in names]
-    return EventStream(request, _encoded(_merged(followed), _as_tagged_events))
+    found = [await _follow_behind(request.service.progress, name, at) for name, at in places.items()]
+    followed = [events for events in found if events is not None]
+    if not followed:
+        return Response(b"", status_code=204)
+    return EventStream(request, _encoded_many(followed, places))
 
 
-async def _encoded(events: Events, encode: Callable[[ProgressEvent], bytes]) -> AsyncGenerator[bytes, None]:
+def _read_places(event_id: str | None, count: int) -> list[str]:
+    """Return the places that the id of an event of several tasks names; '' where nothing has been told."""
+    places = event_id.split(",") if event_id else [""] * count
+    if len(places) != count:
+        raise InvalidOption("Last-Event-ID", "must be the id of an event of this very stream")
+    return places
+
+
+async def _follow_behind(progress: TaskProgress, task_id: str, at: str) -> Events | None:
+    """Return the events of a task behind a place; None if there is nothing to tell any more."""
+    try:
+        events = await progress.follow(task_id, after=at or None)
+    except TaskNotFound:
+        if not at:
+            raise
+        return None if at == ENDED else _gone(task_id)
+    return None if at and await progress.has_told_all(task_id, at) else events
+
+
+async def _gone(task_id: str) -> Events:
+    yield ProgressEvent(kind="error", task_id=task_id)
+
+
+async def _encoded(events: Events) -> AsyncGenerator[bytes, None]:
     async with aclosing(events):
         async for each in events:
-            yield encode(each)
+            yield _as_events(each)
+
+
+async def _encoded_many(followed: Sequence[Events], places: dict[str, str]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(_merged(followed)) as events:
+        async for each in events:
+            places[each.task_id] = _place_of(each)
+            yield _as_tagged_events(each, ",".join(places.values()))
 
 
 def _as_events(each: ProgressEvent) -> bytes:
     if each.entry is None:
-        return event("error", schemas.error_event(body_of(TaskNotFound(each.task_id))))
-    return _with_end(each, schemas.progress_event(each.entry), each.entry.stream_id)
+        return event("error", schemas.error_event(body_of(TaskNotFound(each.task_id))), event_id=ENDED)
+    return _with_end(each, schemas.progress_event(each.entry), _place_of(each))
 
 
-def _as_tagged_events(each: ProgressEvent) -> bytes:
+def _as_tagged_events(each: ProgressEvent, event_id: str) -> bytes:
     if each.entry is None:
-        return event("error", schemas.error_event(body_of(TaskNotFound(each.task_id)), each.task_id))
-    return _with_end(each, schemas.tagged_event(each.entry), each.entry.stream_id)
+        error = schemas.error_event(body_of(TaskNotFound(each.task_id)), each.task_id)
+        return event("error", error, event_id=event_id)
+    return _with_end(each, schemas.tagged_event(each.entry), event_id)
 
 
-def _with_end(each: ProgressEvent, data: object, stream_id: str) -> bytes:
+def _with_end(each: ProgressEvent, data: object, event_id: str) -> bytes:
     """Return an event; the last entry is told as progress, too, without its id: who has missed `done` comes back for both."""
     if each.kind != "done":
-        return event(each.kind, data, event_id=stream_id)
-    return event("progress", data) + event("done", data, event_id=stream_id)
+        return event(each.kind, data, event_id=event_id)
+    return event("progress", data) + event("done", data, event_id=event_id)
+
+
+def _place_of(each: ProgressEvent) -> str:
+    """Return the place in a task's progress that an event stands for."""
+    return (each.entry.stream_id if each.entry else "") or ENDED
 
 
 async def _merged(followed: Sequence[Events]) -> Events:

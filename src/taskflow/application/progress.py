@@ -26,6 +26,8 @@ CHUNK = 20
 NEWEST = "$"
 """Stands for the newest entry, as in Redis."""
 _LAST_NUMBER = 2**64 - 1
+ENDED = "-"
+"""Stands in place of an entry's id for the end of a task that has published none."""
 _STREAM_ID = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
 LookUp = Callable[[], Awaitable[TaskInfo | None]]
 """Returns what is known of the task now."""
@@ -111,7 +113,7 @@ class TaskProgress:
         return ProgressInfo(task_id=task_id, length=length, first=first[0] if first else None, last=last)
 
     async def has_told_all(self, task_id: str, stream_id: str) -> bool:
-        """Whether an entry is the last of a task that has ended: who has it has been told all there is.
+        """Whether an entry, or `ENDED`, is the last of a task that has ended: who has it has been told all there is.
 
         Raises:
             InvalidOption: It is not the id of an entry.
@@ -119,7 +121,11 @@ class TaskProgress:
         """
         check_task_id(task_id)
         newest = await self._stream.latest(task_id)
-        if newest is None or not newest.is_final or place(newest.stream_id) != _checked(stream_id):
+        if stream_id == ENDED:
+            told = newest is None
+        else:
+            told = newest is not None and newest.is_final and place(newest.stream_id) == _checked(stream_id)
+        if not told:
             return False
         info = await self._inspect(task_id, None)
         return info is None or info.state.finished
@@ -132,7 +138,8 @@ class TaskProgress:
         Args:
             task_id: The task.
             queue: Its queue; default: all are searched.
-            after: Begin behind the entry with this id instead, `0` being before all, and `$` (`NEWEST`) the newest.
+            after: Begin behind the entry with this id instead, `0` being before all, and `$` (`NEWEST`) the newest; `ENDED` is
+                behind none.
             history: Begin with all entries that are kept, as `history`.
 
         Raises:
@@ -149,7 +156,7 @@ class TaskProgress:
         return self._events(task_id, home, start, history=history)
 
     async def _start(self, task_id: str, after: str | None, *, history: bool) -> Place | None:
-        if after is None or (after == NEWEST and history):
+        if after is None or after == ENDED or (after == NEWEST and history):
             return None
         if after != NEWEST:
             return _checked(after)

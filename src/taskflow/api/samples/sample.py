@@ -83,15 +83,29 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 def pretty(value: Any, width: int = _WIDTH, indent: int = 0) -> str:
-    """Return JSON for people: what fits into `width` characters stands on one line."""
+    """Return JSON for people: on one line if it fits into `width` characters, else as many fields on each as fit."""
     line = json.dumps(value, ensure_ascii=False)
     if len(line) + indent <= width or not value or not isinstance(value, dict | list):
         return line
-    pad = " " * (indent + 2)
+    inner = indent + 2
     if isinstance(value, dict):
-        parts = [f"{pad}{json.dumps(name)}: {pretty(each, width, indent + 2)}" for name, each in value.items()]
-        return "{\n" + ",\n".join(parts) + "\n" + pad[2:] + "}"
-    return "[\n" + ",\n".join(pad + pretty(each, width, indent + 2) for each in value) + "\n" + pad[2:] + "]"
+        parts = [f"{json.dumps(name)}: {pretty(each, width, inner)}" for name, each in value.items()]
+        lines = _filled(parts, width - inner)
+    else:
+        lines = [pretty(each, width, inner) for each in value]
+    text = f",\n{' ' * inner}".join(lines)
+    return f"{line[0]}\n{' ' * inner}{text}\n{' ' * indent}{line[-1]}"
+
+
+def _filled(parts: list[str], width: int) -> list[str]:
+    """Return lines with as many of the parts as fit; one of several lines stands alone."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) < width and "\n" not in lines[-1] + part:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _text(value: str | int | bool) -> str:
