@@ -61,8 +61,12 @@ async def process(broker: Broker, *names: str, failing: int = 0) -> None:
     await broker.settle(list(zip(deliveries, outcomes, strict=True)))
 
 
-def rounded(rates: Sequence[float | None]) -> list[float | None]:
-    return [None if rate is None else round(rate, 2) for rate in rates]
+def near(found: Sequence[float | None], *expected: float | None) -> bool:
+    """Whether rates are as expected, though the test's own commands take their time."""
+    return all(
+        one is two if two is None else one == pytest.approx(two, rel=0.2)
+        for one, two in zip(found, expected, strict=True)
+    )
 
 
 # -- taking -----------------------------------------------------------------------------------------------------------
@@ -149,7 +153,7 @@ async def test_an_idle_time_that_ends_within_a_coarse_step_ends_at_its_begin(
 
     assert [record[0] for record in sampling.kept("24h")] == [1, 31]
     found = (await sampling.samples.read(["default"], "24h"))["default"]
-    assert rounded(found.processed[-2:]) == [None, 0.19]
+    assert near(found.processed[-2:], None, 0.19)
 
 
 async def test_other_kinds_of_values_hide_nothing(broker: Broker, sampling: Sampling, raw: Any) -> None:
@@ -194,8 +198,8 @@ async def test_rates_are_what_was_counted_in_the_time_between(broker: Broker, sa
     found = (await sampling.samples.read(["default"], "1h"))["default"]
 
     assert len(found.processed) == 360
-    assert rounded(found.processed[-4:]) == [None, None, 2.0, 0.0]
-    assert rounded(found.failed[-3:]) == [None, 0.5, 0.0]
+    assert near(found.processed[-4:], None, None, 2.0, 0.0)
+    assert near(found.failed[-3:], None, 0.5, 0.0)
     assert found.pending[-4:] == (None, 0, 0, 0)
     assert found.start + 359 * found.step <= sampling.time() < found.start + 360 * found.step
 
