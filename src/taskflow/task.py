@@ -321,6 +321,18 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
     running: tuple[RunningTask, ...] = ()
 
 
+class Stall(Struct, frozen=True, kw_only=True):
+    """A server's event loop was blocked, so that no task on it went on: until when, for how long, and by what code.
+
+    `count` is how often that has happened since the server started.
+    """
+
+    at: datetime
+    seconds: float
+    count: int
+    where: str
+
+
 class Progress(Struct, frozen=True, kw_only=True):
     """How far a task has come: `percentage` is 0 to 100, `timestamp_ms` Unix time in milliseconds."""
 

@@ -106,6 +106,23 @@ async def test_the_overview_has_queues_rates_and_servers(
     assert abs(seen.at - datetime.now(UTC)) < timedelta(seconds=30)
 
 
+async def test_an_overview_costs_a_few_commands_a_queue_whatever_it_holds(
+    service: TaskService, broker: Broker, raw: redis.Redis
+) -> None:
+    for i in range(50):
+        await enqueue(broker, *(placement(f"t{n}", queue=f"q{i}") for n in range(i * 4 + 1)))
+    await service.overview()
+    raw.config_resetstat()
+
+    await service.overview()
+
+    facts: Any = raw.info("commandstats")
+    counts = {name.removeprefix("cmdstat_"): stats["calls"] for name, stats in facts.items()}
+    assert counts["evalsha"] == 50
+    assert sum(counts.values()) <= 50 * 16 + 10
+    assert not {"scan", "keys", "zscan", "hscan", "sscan", "eval"} & set(counts)
+
+
 async def test_a_worker_samples_all_queues(
     service: TaskService, broker: Broker, app: TaskFlow, start_worker: StartWorker, wait_until: Any, raw: redis.Redis
 ) -> None:

@@ -43,6 +43,7 @@ def test_these_are_the_commands() -> None:
         "api",
         "config show",
         "dev",
+        "doctor",
         "enqueue",
         "groups ls",
         "keys ls",

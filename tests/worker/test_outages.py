@@ -22,6 +22,8 @@ from support.tasks import enqueue, placement, take
 from taskflow import Broker, Client, Task, TaskContext, TaskFlow, Worker
 from taskflow.broker.embedded import EmbeddedServer
 from taskflow.broker.scripts import Script
+from taskflow.broker.servers import ServerRecords
+from taskflow.task import Stall
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
 
@@ -167,11 +169,22 @@ async def test_a_blocked_loop_costs_no_lease_and_is_reported(
         time.sleep(2.2)  # noqa: ASYNC251 - the mistake this test is about
         return "done"
 
+    async def told() -> Stall:
+        async def found() -> bool:
+            return worker.id in await ServerRecords(broker).stalls([worker.id, "other"])
+
+        await wait_until(found)
+        return (await ServerRecords(broker).stalls([worker.id]))[worker.id]
+
     worker = await start_worker(app, lease=1.0, heartbeat=0.2, grace=0, recover_every=0.05)
     info = await client.enqueue("t", retention=KEPT)
 
     assert await client.result(info, timeout=10) == "done"
     assert worker._heartbeater.stalls == 1
+    stalls = await told()
+    assert stalls.count == 1
+    assert 1 < stalls.seconds < 3
+    assert "handler" in stalls.where
     assert "deaths" not in store.hash(info.id)
     assert store.number("processed") == 1
 

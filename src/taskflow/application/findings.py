@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
 
@@ -13,6 +13,7 @@ from taskflow.application.schedules import ScheduleInfo
 from taskflow.broker.redis_info import RedisInfo, RedisNode
 from taskflow.broker.schedules import Pulse
 from taskflow.durations import format_duration
+from taskflow.task import ServerInfo, Stall
 
 Severity = Literal["error", "warning", "info"]
 """`error`: work stands still or can be lost; `warning`: it will get so, or tasks suffer; `info`: worth knowing."""
@@ -132,6 +133,25 @@ def _noun(count: int) -> str:
 
 def _whole_seconds(span: timedelta) -> str:
     return format_duration(timedelta(seconds=int(span.total_seconds())))
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+
+def server_findings(servers: Sequence[ServerInfo], stalls: Mapping[str, Stall]) -> list[Finding]:
+    """Return what is wrong with worker servers; `stalls` are those whose event loop was blocked, by their ids."""
+    return [_stalled(server, stalls[server.id]) for server in servers if server.id in stalls]
+
+
+def _stalled(server: ServerInfo, stall: Stall) -> Finding:
+    name = f"{server.host}:{server.pid}"
+    times = "once" if stall.count == 1 else f"{stall.count:,} times"
+    text = (
+        f"The event loop of the worker {name} was blocked for {stall.seconds:,.1f} s, until {stall.at:%H:%M:%S} UTC ({times} since "
+        f"its start), in {stall.where}: no other task of it went on meanwhile. Make such a handler `def` instead of `async def`, "
+        'or executor="process".'
+    )
+    return Finding(severity="warning", code="stalled", subject=name, text=text, target="servers")
 
 
 # -- schedules --------------------------------------------------------------------------------------------------------

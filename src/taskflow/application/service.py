@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Self
 
@@ -27,6 +27,7 @@ from taskflow.application.findings import (
     queue_findings,
     redis_findings,
     schedule_findings,
+    server_findings,
     sorted_findings,
 )
 from taskflow.application.idempotency import Idempotency, RequestKey
@@ -52,6 +53,7 @@ from taskflow.broker.redis_info import RedisInfo, read_redis_info
 from taskflow.broker.sampler import Sampler
 from taskflow.broker.samples import Samples, Series
 from taskflow.broker.scan import Scan
+from taskflow.broker.servers import ServerRecords
 from taskflow.broker.steering import Progress
 from taskflow.broker.subscriptions import Subscriptions
 from taskflow.client import Client
@@ -69,6 +71,7 @@ from taskflow.task import (
     GroupInfo,
     QueueInfo,
     ServerInfo,
+    Stall,
     Task,
     TaskInfo,
     TaskOptions,
@@ -394,6 +397,10 @@ class TaskService:
         """Return the worker servers that are alive, with what each runs now."""
         return await self._inspector.servers()
 
+    async def stalls(self, server_ids: Iterable[str]) -> dict[str, Stall]:
+        """Return those of the servers whose event loop was blocked in the last ten minutes."""
+        return await ServerRecords(self._client.broker).stalls(server_ids)
+
     # -- the system at a glance ---------------------------------------------------------------------------------------
 
     async def overview(self) -> Overview:
@@ -416,8 +423,15 @@ class TaskService:
     async def findings(self) -> builtins.list[Finding]:
         """Return what needs attention, the worst first."""
         overview, redis = await self.overview(), await self.redis_info()
-        schedules = schedule_findings(await self.schedules.list(), await self.schedules.pulse())
-        return sorted_findings([*queue_findings(overview), *schedules, *redis_findings(redis)])
+        stalls = await self.stalls(server.id for server in overview.servers)
+        return sorted_findings(
+            [
+                *queue_findings(overview),
+                *server_findings(overview.servers, stalls),
+                *schedule_findings(await self.schedules.list(), await self.schedules.pulse()),
+                *redis_findings(redis),
+            ]
+        )
 
     async def redis_info(self) -> RedisInfo:
         """Return what the Redis servers say of themselves."""

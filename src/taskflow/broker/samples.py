@@ -205,18 +205,19 @@ class _Chart:
 
     def add(self, samples: Sequence[Sample]) -> None:
         """Add the samples of one queue."""
+        step, first, points = self._step, self.first, self._points
         before: Sample | None = None
         for sample in samples:
-            begins = sample.at // self._step - self.first
-            ends = min(sample.ended // self._step - self.first, self._points - 1)
+            begins = sample.at // step - first
+            ends = min((sample.at + sample.lasted) // step - first, points - 1)
             if ends >= 0:
-                if begins >= 0:
+                if 0 <= begins < points and before is not None:
                     self._add_rates(begins, before, sample)
                 for i in range(max(0, begins), ends + 1):
                     self._add_state(i, sample)
-                    if i > begins:
-                        self.processed[i] = self.processed[i] or 0.0
-                        self.failed[i] = self.failed[i] or 0.0
+                for i in range(max(0, begins + 1), ends + 1):
+                    self.processed[i] = self.processed[i] or 0.0
+                    self.failed[i] = self.failed[i] or 0.0
             before = sample
 
     def _add_state(self, i: int, sample: Sample) -> None:
@@ -224,8 +225,9 @@ class _Chart:
         self.pending[i] = (self.pending[i] or 0) + sample.pending
         self.active[i] = (self.active[i] or 0) + sample.active
 
-    def _add_rates(self, i: int, before: Sample | None, sample: Sample) -> None:
-        if i < self._points and before is not None and (found := rates(before, sample, apart=_APART * self._step)):
+    def _add_rates(self, i: int, before: Sample, sample: Sample) -> None:
+        found = rates(before, sample, apart=_APART * self._step)
+        if found is not None:
             self.processed[i] = (self.processed[i] or 0.0) + found[0]
             self.failed[i] = (self.failed[i] or 0.0) + found[1]
 
@@ -235,7 +237,7 @@ def rates(before: Sample, after: Sample, *, apart: float) -> tuple[float, float]
 
     None if there are more than `apart` ms between them, or the counters began anew, as those of a removed queue do.
     """
-    span = after.at - before.ended
+    span = after.at - before.at - before.lasted
     processed, failed = after.processed - before.processed, after.failed - before.failed
     if not 0 < span <= apart or processed < 0 or failed < 0:
         return None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 from taskflow.broker.queue import Broker
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import BrokerUnavailable, MessageInvalid
-from taskflow.task import RunningTask, ServerInfo
+from taskflow.task import RunningTask, ServerInfo, Stall
 from taskflow.wire import message as wire
-from taskflow.wire.keys import ALL_SERVERS, ALL_WORKERS, server_key, workers_key
+from taskflow.wire.keys import ALL_SERVERS, ALL_WORKERS, STALLS, server_key, workers_key
 
 ANNOUNCE, SERVE = map(Script, ("announce", "serve"))
+STALL_SECONDS = 600
+"""How long it is known that a server's event loop was blocked."""
 
 
 class ServerRecords:
@@ -52,6 +57,22 @@ class ServerRecords:
             for record, tasks in zip(records, running, strict=True)
             if (info := _server_info(record, tasks if isinstance(tasks, list) else [])) is not None
         ]
+
+    async def note_stall(self, server_id: str, stall: Stall) -> None:
+        """Note that a server's event loop was blocked."""
+        await self._broker.execute(("SET", STALLS + server_id, msgspec.json.encode(stall), "EX", STALL_SECONDS))
+
+    async def stalls(self, server_ids: Iterable[str]) -> dict[str, Stall]:
+        """Return those of the servers whose event loop was blocked in the last ten minutes."""
+        ids = list(server_ids)
+        found = {}
+        for server_id, data in zip(
+            ids, await self._broker.attempt(*(("GET", STALLS + each) for each in ids)), strict=True
+        ):
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                if isinstance(data, bytes):
+                    found[server_id] = msgspec.json.decode(data, type=Stall)
+        return found
 
     async def alive(self) -> set[str]:
         """Return the ids of the worker servers whose records have not expired, Go's too."""

@@ -14,6 +14,7 @@ from taskflow.cli import (
     catalog,
     config,
     dev,
+    doctor,
     enqueue,
     groups,
     keys,
@@ -123,6 +124,7 @@ program.add_typer(servers.commands, name="servers")
 program.add_typer(schedules.commands, name="schedules")
 program.add_typer(keys.commands, name="keys")
 program.command()(stats.stats)
+program.command()(doctor.doctor)
 program.add_typer(config.commands, name="config")
 for _noun, _commands in {
     "task": tasks.commands,

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import FrameType
 
 import structlog
 
@@ -22,7 +23,7 @@ from taskflow.broker.delivery import Delivery
 from taskflow.broker.queue import Broker
 from taskflow.broker.servers import ServerRecords
 from taskflow.errors import BrokerUnavailable, TaskFlowError
-from taskflow.task import RunningTask, ServerInfo
+from taskflow.task import RunningTask, ServerInfo, Stall
 from taskflow.worker.executor import deadline_of
 
 _LOG = structlog.get_logger("taskflow.worker")
@@ -76,6 +77,9 @@ class Heartbeater:
         self.stalls = 0
         """How often the event loop was blocked."""
         self._stalled = False
+        self._stall: Stall | None = None
+        """The last one, which Redis is still to be told of."""
+        self._where = ""
 
     def start(self) -> None:
         """Begin to beat."""
@@ -132,6 +136,13 @@ class Heartbeater:
         await ServerRecords(broker).publish(self._describe(), running, ttl_seconds=max(2, round(2 * self._beat)))
         await broker.synchronise()
         self.beaten_at = time.monotonic()
+        await self._tell_stall(broker)
+
+    async def _tell_stall(self, broker: Broker) -> None:
+        stall, self._stall = self._stall, None
+        if stall is not None:
+            with suppress(BrokerUnavailable):  # it stands in the log
+                await ServerRecords(broker).note_stall(self._describe().id, stall)
 
     async def _pause(self) -> None:
         """Wait for the next beat, with an eye on the event loop."""
@@ -141,15 +152,27 @@ class Heartbeater:
                 async with asyncio.timeout(min(left, STALL / 4)):
                     await self._woken.wait()
             blocked = time.monotonic() - self._alive_at
-            if blocked > STALL and not self._stalled:
-                self._report_stall(blocked)
+            if blocked > STALL:
+                self._note_stall(blocked)
             self._stalled = blocked > STALL
 
-    def _report_stall(self, blocked: float) -> None:
-        self.stalls += 1
-        frame = sys._current_frames().get(self._watched_thread)  # noqa: SLF001 - the documented way to another thread's stack
-        stack = "".join(traceback.format_stack(frame, limit=12)) if frame else "unknown"
-        _LOG.error("the event loop is blocked: code on it waits without await", seconds=round(blocked, 1), stack=stack)
+    def _note_stall(self, blocked: float) -> None:
+        """Note that the event loop has been blocked (s) up to now; report it when it begins."""
+        if not self._stalled:
+            self.stalls += 1
+            frame = sys._current_frames().get(self._watched_thread)  # noqa: SLF001 - the documented way to another thread's stack
+            stack = "".join(traceback.format_stack(frame, limit=12)) if frame else "unknown"
+            self._where = _place_of(frame) if frame else "unknown"
+            _LOG.error(
+                "the event loop is blocked: code on it waits without await", seconds=round(blocked, 1), stack=stack
+            )
+        at = datetime.fromtimestamp(self._clock.now(), UTC)
+        self._stall = Stall(at=at, seconds=round(blocked, 1), count=self.stalls, where=self._where)
+
+
+def _place_of(frame: FrameType) -> str:
+    """Return where code is, in a few words."""
+    return f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}, line {frame.f_lineno})"
 
 
 def _running(delivery: Delivery) -> RunningTask:
