@@ -16,7 +16,16 @@ from interop.go_peer import GoPeer
 from interop.stage import Stage
 from support.waiting import wait_until
 from taskflow import Client, Inspector, Retry, SkipRetry, TaskContext, TaskFlow, TaskState
-from taskflow.wire.keys import ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, TASK_TYPES, day_name, queue_keys
+from taskflow.wire.keys import (
+    ALL_QUEUES,
+    ALL_SERVERS,
+    ALL_WORKERS,
+    SAMPLES_TURN,
+    TALLIES,
+    TASK_TYPES,
+    day_name,
+    queue_keys,
+)
 
 if TYPE_CHECKING:
     from conftest import StartWorker
@@ -117,8 +126,8 @@ async def test_both_inspectors_say_the_same(both: Stage, raw: redis.Redis) -> No
 
 def every_key_is_known(raw: Any) -> None:
     """Neither side has written a key that `wire.keys` does not name."""
-    known = {ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, TASK_TYPES}
-    prefixes: list[str] = [ALL_SERVERS + ":{", ALL_WORKERS + ":{"]
+    known = {ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, TASK_TYPES, SAMPLES_TURN}
+    prefixes: list[str] = [ALL_SERVERS + ":{", ALL_WORKERS + ":{", TALLIES]
     day = day_name(datetime.now(UTC).timestamp())
     for queue in QUEUES:
         keys = queue_keys(queue)
@@ -126,7 +135,7 @@ def every_key_is_known(raw: Any) -> None:
         known |= {keys.processed, keys.failed, keys.processed_on(day), keys.failed_on(day)}
         known |= {keys.groups, keys.group(GROUP), keys.due}
         known |= {keys.unique("fail:later", b"not yet"), keys.unique("later", None)}
-        prefixes.append(keys.task_prefix)
+        prefixes += [keys.task_prefix, keys.samples_prefix]
 
     found = {key.decode() for key in raw.scan_iter(count=1000)}
 

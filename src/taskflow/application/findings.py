@@ -12,13 +12,14 @@ from taskflow.application.overview import Overview, QueueOverview
 from taskflow.application.schedules import ScheduleInfo
 from taskflow.broker.redis_info import RedisInfo, RedisNode
 from taskflow.broker.schedules import Pulse
+from taskflow.broker.type_stats import TypeStats
 from taskflow.durations import format_duration
 from taskflow.task import ServerInfo, Stall
 
 Severity = Literal["error", "warning", "info"]
 """`error`: work stands still or can be lost; `warning`: it will get so, or tasks suffer; `info`: worth knowing."""
-Target = Literal["queue", "queues", "servers", "schedules", "redis"]
-"""The page that shows more: of the queue named by the subject, or of all of a kind."""
+Target = Literal["queue", "type", "servers", "schedules", "redis"]
+"""The page that shows more: of the queue or type named by the subject, or of all of a kind."""
 
 GROWTH = 100
 """By how many tasks at least, and by half, a backlog has grown in ten minutes that is a finding."""
@@ -39,7 +40,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     Attributes:
         severity: How bad it is.
         code: What it is, for programs: `no_worker`, `growing_backlog`...
-        subject: What it is about: the name of a queue or a server, an address of Redis, or '' for all of a kind.
+        subject: What it is about: the name of a queue, a type or a server, an address of Redis, or '' for all of a kind.
         text: A sentence or two: what is wrong, and what to do.
         target: Which page shows more.
 
@@ -133,6 +134,27 @@ def _noun(count: int) -> str:
 
 def _whole_seconds(span: timedelta) -> str:
     return format_duration(timedelta(seconds=int(span.total_seconds())))
+
+
+# -- types ------------------------------------------------------------------------------------------------------------
+
+
+def type_findings(stats: Mapping[str, TypeStats]) -> list[Finding]:
+    """Return which types fail much, by the figures of the last hour or two."""
+    return [finding for one in stats.values() for finding in _failing_type(one)]
+
+
+def _failing_type(stats: TypeStats) -> Iterator[Finding]:
+    attempts = stats.succeeded + stats.failed
+    if attempts >= FEWEST_ATTEMPTS and stats.failed >= MANY_FAIL * attempts:
+        yield Finding(
+            severity="error" if stats.failed >= MOST_FAIL * attempts else "warning",
+            code="failing",
+            subject=stats.type,
+            text=f"Tasks of the type {stats.type!r} fail much: {stats.failed:,} of {attempts:,} attempts in the last hour or two. "
+            "Look at the last errors of its tasks.",
+            target="type",
+        )
 
 
 # -- servers ----------------------------------------------------------------------------------------------------------

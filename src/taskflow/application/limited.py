@@ -43,6 +43,7 @@ from taskflow.broker.queue import Broker
 from taskflow.broker.redis_info import RedisInfo
 from taskflow.broker.samples import Series
 from taskflow.broker.steering import Progress
+from taskflow.broker.type_stats import TypeStats
 from taskflow.errors import Forbidden, TaskFlowError, TaskNotFound
 from taskflow.task import DailyStats, GroupInfo, QueueInfo, TaskInfo, TaskOptions, TaskState, check_queue, check_task_id
 
@@ -205,6 +206,10 @@ class LimitedService(TaskService):
         if queue is not None:
             self.check(queue)
         return await super().samples(queue, span)
+
+    async def type_stats(self, days: int = 1) -> dict[str, TypeStats]:  # noqa: ARG002 - as its parent's
+        """Return nothing: attempts are counted by type, whatever their queue."""
+        return {}
 
     async def findings(self) -> builtins.list[Finding]:
         """Return what needs attention in the queues within the limits."""

@@ -29,6 +29,7 @@ from taskflow.application.findings import (
     schedule_findings,
     server_findings,
     sorted_findings,
+    type_findings,
 )
 from taskflow.application.idempotency import Idempotency, RequestKey
 from taskflow.application.known_types import KnownType, KnownTypes, decode_payload
@@ -56,6 +57,7 @@ from taskflow.broker.scan import Scan
 from taskflow.broker.servers import ServerRecords
 from taskflow.broker.steering import Progress
 from taskflow.broker.subscriptions import Subscriptions
+from taskflow.broker.type_stats import TypeStats, TypeTallies
 from taskflow.client import Client
 from taskflow.config import Settings
 from taskflow.errors import (
@@ -393,6 +395,10 @@ class TaskService:
         """Return the task types that workers have published."""
         return await self._catalog.types()
 
+    async def type_stats(self, days: int = 1) -> dict[str, TypeStats]:
+        """Return how attempts at each type ended and how long they took, today and on the days before; up to 8 in all."""
+        return await TypeTallies(self._client.broker).days(days)
+
     async def servers(self) -> builtins.list[ServerInfo]:
         """Return the worker servers that are alive, with what each runs now."""
         return await self._inspector.servers()
@@ -427,6 +433,7 @@ class TaskService:
         return sorted_findings(
             [
                 *queue_findings(overview),
+                *type_findings(await TypeTallies(self._client.broker).lately()),
                 *server_findings(overview.servers, stalls),
                 *schedule_findings(await self.schedules.list(), await self.schedules.pulse()),
                 *redis_findings(redis),

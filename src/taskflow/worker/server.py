@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -23,7 +23,8 @@ from taskflow.broker.progress import ProgressStream
 from taskflow.broker.queue import Broker
 from taskflow.broker.sampler import Sampler
 from taskflow.broker.subscriptions import Subscriptions
-from taskflow.errors import SkipRetry
+from taskflow.broker.type_stats import TypeTallies
+from taskflow.errors import SkipRetry, TaskFlowError
 from taskflow.signals import stop_on_signals
 from taskflow.task import ServerInfo
 from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL, QUEUE_NEWS
@@ -49,6 +50,7 @@ from taskflow.worker.quarantine import Quarantine
 from taskflow.worker.queue_set import QueueSet
 from taskflow.worker.registry import Registry
 from taskflow.worker.reports import Reports
+from taskflow.worker.tallies import FLUSH, Tallies
 
 _LOG = structlog.get_logger("taskflow.worker")
 _CATALOG_EVERY = 60.0
@@ -146,6 +148,8 @@ class Worker:
             await self._drain.run(self.options.shutdown_timeout.total_seconds(), self._hurry)
         finally:
             await loops.cancel_all([*background, self._fetching])
+            with suppress(TaskFlowError):
+                await self._tallies.flush()
             await self._dead_letters.close()
 
     async def run_with_signals(self) -> None:
@@ -172,6 +176,7 @@ class Worker:
         self._last_words = LastWords(self._progress, clock=self._broker.clock)
         self._dead_letters = DeadLetters(self.registry, clock=self._broker.clock)
         settled = self._on_settled if self.on_settled is None else partial(self._report, self.on_settled)
+        self._tallies = Tallies(self.registry, TypeTallies(self._broker))
         self._completer = Completer(self._leases, news=lambda: self._fetcher.news(), settled=settled)
         self._executor = Executor(
             self.registry,
@@ -281,6 +286,7 @@ class Worker:
             ("forwarder", self._maintenance.keep_forwarding()),
             ("due news", self._maintenance.keep_listening(self._due_news)),
             ("catalog", loops.every(_CATALOG_EVERY, self._publish_types, name="catalog")),
+            ("tallies", loops.every(FLUSH, self._tallies.flush, name="tallies")),
             ("sampler", Sampler(self._broker).run()),
             *([("aggregator", self._aggregator.run())] if self.registry.aggregates else []),
             *([("memory", self._watch_memory())] if self._lifetime.watches_memory else []),
@@ -304,6 +310,9 @@ class Worker:
             return
         if run.context is not None and run.context.last_progress is not None:
             delivery.last_progress = run.context.last_progress
+        if delivery.started_at and delivery.message is not None:
+            seconds = time.time() + self._broker.clock.offset - delivery.started_at
+            self._tallies.add(delivery.message.type, outcome, seconds)
         self._completer.add(delivery, outcome)
 
     def _on_settled(self, delivery: Delivery, outcome: Outcome) -> None:
