@@ -31,6 +31,13 @@ def test_the_page_has_the_reference_of_the_document(document: dict[str, Any]) ->
     assert page == reference.with_reference(page, document), "run `make docs`"
 
 
+def test_every_link_within_the_page_leads_somewhere() -> None:
+    page = reference.PAGE.read_text()
+    anchors = {reference.anchor(heading) for heading in re.findall(r"^#+ (.*)$", page, re.MULTILINE)}
+
+    assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= anchors
+
+
 def test_every_operation_has_a_sample_and_every_sample_an_operation(operations: list[Operation]) -> None:
     names = [operation["operationId"] for operation in operations]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +19,10 @@ _PORT = 8080
 """The port on the page."""
 _TIMED_OUT = 28
 """How curl ends a stream after its `--max-time`."""
+
+
+_SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+ANY_PORT = {"TASKFLOW_SERVER_WORKER_HEALTH_PORT": "0"}
 
 
 def run(shown: list[Shown], port: int, directory: Path) -> list[tuple[int, list[str], str]]:
@@ -45,17 +51,46 @@ def test_every_curl_of_the_page_is_answered_as_it_says(
     start: Start, tmp_path: Path, require: Callable[[str], str]
 ) -> None:
     require("curl")
-    dev = start("dev", "--port", "0", "--json", environ={"TASKFLOW_SERVER_WORKER_HEALTH_PORT": "0"})
+    dev = start("dev", "--port", "0", "--json", environ=ANY_PORT | {"TASKFLOW_API_STREAMS_PER_CLIENT": "1"})
     port = urlsplit(json.loads(dev.wait_for_line('"api"'))["api"]).port
     shown = blocks(PAGE)
     assert port
 
     wrong = []
     for each, (code, statuses, output) in zip(shown, run(shown, port, tmp_path), strict=True):
-        expected = each.status or "200"
-        if code not in {0, _TIMED_OUT} or statuses[-1:] != [expected]:
-            wrong.append(f"{each.commands}ended with {code}, answered {statuses} instead of {expected}: {output}")
+        refused = statuses[-1:] != [each.status] if each.status else any(status >= "400" for status in statuses)
+        if code not in {0, _TIMED_OUT} or refused:
+            wrong.append(f"{each.commands}ended with {code}, answered {statuses} instead of {each.status}: {output}")
         elif each.status and (problems := differences(each, output)):
             wrong.append(f"{each.commands}{problems}")
 
     assert not wrong, "\n\n".join(wrong)
+
+
+def test_with_a_key_the_curls_work_once_the_shell_knows_it(
+    start: Start, tmp_path: Path, require: Callable[[str], str]
+) -> None:
+    require("curl")
+    section = PAGE.read_text().partition("\n## Keys\n")[2].partition("\n## ")[0]
+    make_and_serve, *_ = _SHELL.findall(section)
+    make, serve = make_and_serve.splitlines()
+    settings, _, command = serve.partition(" ")
+    (function,) = (each.commands for each in blocks(PAGE) if each.commands in section)
+    curl = next(each for each in blocks(PAGE) if each.status == "201")
+    key = f'{make}\necho "$KEY"'.replace("taskflow", f"{sys.executable} -m taskflow")
+    made = subprocess.run(["sh", "-c", key], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)  # noqa: S607
+    assert command == "taskflow dev"
+    name, _, file = settings.partition("=")
+    environ = ANY_PORT | {name: str(tmp_path / file)}
+    port = urlsplit(
+        json.loads(start("dev", "--port", "0", "--json", environ=environ).wait_for_line('"api"'))["api"]
+    ).port
+    assert port
+
+    without, with_key = run(
+        [curl, curl._replace(commands=f"KEY={made.stdout.strip()}\n{function}{curl.commands}")], port, tmp_path
+    )
+
+    assert without[1] == ["401"]
+    assert with_key[1] == ["201"], with_key
+    assert not differences(curl, with_key[2])

@@ -59,7 +59,7 @@ def answer_of(operation: Operation) -> tuple[str, dict[str, Any]]:
 
 def with_reference(page: str, found: Document) -> str:
     """Return the page with its generated parts as the document has them."""
-    parts = {"endpoints": _table(found), "reference": _reference(found)}
+    parts = {"endpoints": _table(found), "errors": _error_table(found), "reference": _reference(found)}
     return _GENERATED.sub(lambda match: f"{match[1]}{parts[match['name']]}\n{match[3]}", page)
 
 
@@ -67,7 +67,17 @@ def _table(found: Document) -> str:
     lines = ["| | | scope |", "|---|---|---|"]
     for path, method, operation in operations(found):
         text = operation["summary"]
-        lines.append(f"| `{method.upper()} {path}` | [{text}](#{_anchor(text)}) | {_scope(operation)} |")
+        lines.append(f"| `{method.upper()} {path}` | [{text}](#{anchor(text)}) | {_scope(operation)} |")
+    return "\n".join(lines)
+
+
+def _error_table(found: Document) -> str:
+    known: dict[tuple[str, str], dict[str, None]] = {}
+    for _, _, operation in operations(found):
+        for status, code, meaning in _examples_of_errors(operation):
+            known.setdefault((status, code), {})[meaning] = None
+    lines = ["| status | code | meaning |", "|---|---|---|"]
+    lines += [f"| {status} | `{code}` | {' '.join(meanings)} |" for (status, code), meanings in sorted(known.items())]
     return "\n".join(lines)
 
 
@@ -178,12 +188,14 @@ def _shortened(value: Any) -> str:
 
 
 def _errors(operation: Operation) -> set[tuple[str, str]]:
-    return {
-        (status, code)
-        for status, response in operation["responses"].items()
-        for media in response.get("content", {}).values()
-        for code in media.get("examples", ())
-    }
+    return {(status, code) for status, code, _ in _examples_of_errors(operation)}
+
+
+def _examples_of_errors(operation: Operation) -> Iterator[tuple[str, str, str]]:
+    for status, response in operation["responses"].items():
+        for media in response.get("content", {}).values():
+            for code, example in media.get("examples", {}).items():
+                yield status, code, example["summary"]
 
 
 def _errors_of_all(found: Document) -> set[tuple[str, str]]:
@@ -210,7 +222,7 @@ def _resolved(found: Document, schema: dict[str, Any]) -> dict[str, Any]:
     return known[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
-def _anchor(heading: str) -> str:
+def anchor(heading: str) -> str:
     """Return the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
