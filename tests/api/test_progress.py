@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from support.viewing import viewing
 from taskflow import Client, Inspector, Progress, SkipRetry, TaskContext, TaskFlow
-from taskflow.api import events
+from taskflow.api import connection, events
 from taskflow.broker.progress import ProgressStream
 
 TASKS = "/api/v1/tasks"
@@ -314,7 +314,7 @@ async def test_a_viewer_of_several_tasks_that_leaves_leaves_nothing(
 async def test_a_viewer_that_does_not_read_is_dropped(
     serving: Any, client: Client, wait_until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "SLOW_SECONDS", 0.1)
     await client.enqueue("demo", task_id="1")
     entry = Progress(task_id="1", percentage=1, message="x" * 50_000)
     await ProgressStream(client.broker).publish_all([(entry, None)] * 400)
@@ -330,7 +330,7 @@ async def test_a_viewer_that_does_not_read_is_dropped(
             await wait_until(lambda: not server.server_state.tasks)
             await wait_until(lambda: not server.server_state.connections)
 
-        assert "a viewer that does not read was dropped" in [line["event"] for line in logs]
+        assert "a client that does not read was dropped" in [line["event"] for line in logs]
         writer.close()
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import socket
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
-from http.client import HTTPConnection
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +16,8 @@ from typing import Any
 import pytest
 import redis
 
-from support.waiting import wait_until, wait_until_sync
+from support.api_process import MEGABYTE, ApiProcess, api_process
+from support.waiting import wait_until
 from taskflow import Client, Progress
 from taskflow.broker.progress import ProgressStream
 
@@ -32,35 +28,6 @@ SLEEPERS = 100
 SECONDS = 15.0
 PAUSE = 0.25
 """Time (s) between two events of the task that all watch."""
-MEGABYTE = 1024 * 1024
-
-
-class Api:
-    """An API process."""
-
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self.pid = process.pid
-        self.port = port
-
-    @property
-    def memory(self) -> float:
-        """What it holds of the machine's memory, in MB."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
-
-    def ask(self, path: str) -> tuple[int, float]:
-        """The status of an answer, and how long it took in seconds."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        started = time.perf_counter()
-        with closing(connection):
-            connection.request("GET", path)
-            return connection.getresponse().status, time.perf_counter() - started
-
-    def health(self) -> float:
-        """How long `/health` takes, in seconds."""
-        status, took = self.ask("/health")
-        assert status == 200
-        return took
 
 
 class Viewer:
@@ -85,32 +52,14 @@ class Viewer:
 
 
 @pytest.fixture
-def api(redis_url: str, tmp_path: Path) -> Iterator[Api]:
+def api(redis_url: str, tmp_path: Path) -> Iterator[ApiProcess]:
     """An API process of its own, which lets one address have so many streams."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("TASKFLOW_")}
-    environ |= {"TASKFLOW_REDIS_URL": redis_url, "TASKFLOW_API_STREAMS_PER_CLIENT": "1000"}
-    command = [sys.executable, "-m", "taskflow", "api", "--port", "0"]
-    log = tmp_path / "api.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
-
-    def port() -> int:
-        assert process.poll() is None, log.read_text()
-        found = re.search(r"127\.0\.0\.1:(\d+)", log.read_text())
-        return int(found[1]) if found else 0
-
-    try:
-        wait_until_sync(port, 30)
-        api = Api(process, port())
-        wait_until_sync(lambda: api.ask("/ready")[0] == 200, 30)
+    with api_process(redis_url, tmp_path, API_STREAMS_PER_CLIENT="1000") as api:
         yield api
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @asynccontextmanager
-async def viewing(api: Api, tasks: list[str]) -> AsyncIterator[list[Viewer]]:
+async def viewing(api: ApiProcess, tasks: list[str]) -> AsyncIterator[list[Viewer]]:
     """Viewers of tasks, one each."""
     viewers = []
     for task in tasks:
@@ -124,7 +73,7 @@ async def viewing(api: Api, tasks: list[str]) -> AsyncIterator[list[Viewer]]:
 
 
 @contextmanager
-def sleeping(api: Api, task: str) -> Iterator[None]:
+def sleeping(api: ApiProcess, task: str) -> Iterator[None]:
     """Viewers that never read, and have more to come than fits into the buffers on the way."""
     with ExitStack() as stack:
         for _ in range(SLEEPERS):
@@ -189,7 +138,7 @@ def _summary(took: list[float]) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_five_hundred_viewers_of_whom_a_hundred_never_read(
-    api: Api, client: Client, raw: redis.Redis, record_property: Any
+    api: ApiProcess, client: Client, raw: redis.Redis, record_property: Any
 ) -> None:
     stream = ProgressStream(client.broker)
     own = [f"own-{number}" for number in range(READERS)]

@@ -240,6 +240,23 @@ def test_texts_of_strangers_do_not_control_the_terminal() -> None:
     assert "\\x1b[2J" in stream.text
 
 
+def test_texts_of_strangers_do_not_look_like_other_lines() -> None:
+    configure_logging("info", "console", stream := Stream())
+
+    structlog.get_logger().info("request", path="/a\n12:00:00 [error] forged\t\u2028")
+
+    assert len(stream.text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["\x7f\x08", "\x9b2J", "\x85", "\u2028", "\u2029", "é\x1b[2J"])
+def test_json_has_nothing_that_a_terminal_or_a_reader_of_lines_obeys(text: str) -> None:
+    line = render_json(None, "info", {"event": text})
+
+    assert line.decode().isprintable()
+    assert len(line.decode().splitlines()) == 1
+    assert json.loads(line)["event"] == text
+
+
 def test_a_stream_of_text_only_gets_json_too() -> None:
     configure_logging("info", "json", stream := io.StringIO())
 

@@ -11,8 +11,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-ABORT = "taskflow.abort"
-"""Key of a scope: a function that breaks the connection off, if the server has one. What waits to be sent is thrown away."""
 
 
 def header(scope: Mapping[str, Any], name: bytes) -> bytes | None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from taskflow.observability.logs import Labels, render_json
+from taskflow.observability.logs import Labels, escaped, render_json
 
 
 class JsonLines:
@@ -38,7 +38,7 @@ class JsonLines:
         """Write a line: an object of JSON."""
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(self._encode(line)[:-1] + self._end)
+        self._lines.append(escaped(self._encode(line))[:-1] + self._end)
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []

@@ -31,7 +31,9 @@ _MAX_DEPTH = 6
 """How deep secrets are looked for in nested values; deeper ones are replaced as a whole."""
 _RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-_CONTROLS |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0xD800, 0xE000))}
+_UNESCAPED = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
+"""What JSON lets stand although a terminal obeys it or a reader of lines takes it for the end of one."""
 _FOREIGN_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "litestar", "redis")
 
 
@@ -166,10 +168,17 @@ def render_json(_logger: object, _method: str, event: EventDict) -> bytes:
     """The last structlog processor: the event as one line of JSON. It takes any value; what JSON lacks is its `repr`."""
     ordered = {**{key: event.pop(key, None) for key in _FIRST}, **event}
     try:
-        return _encode(ordered)
+        return escaped(_encode(ordered))
     except (TypeError, ValueError, RecursionError):
         # Lone surrogates, keys that are no text, cycles.
         return json.dumps({str(key): repr(value) for key, value in ordered.items()}).encode()
+
+
+def escaped(line: bytes) -> bytes:
+    """Return a line of JSON without bytes that do something to a terminal, or to a reader of lines."""
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0].decode()):04x}".encode(), line)
 
 
 def _render_json_text(logger: object, method: str, event: EventDict) -> str:

@@ -1,0 +1,116 @@
+"""A server on a network: whatever is sent to it, it goes on, serves others, and keeps to its bounds.
+
+With `TASKFLOW_LONG=1` in the environment there are 10,000 abuses; `-s` shows the figures:
+`TASKFLOW_LONG=1 python -m pytest tests/api/test_abuse.py -s`. `TASKFLOW_SEED` makes others of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from support import honest
+from support.abuse.row import KINDS, abuses
+from support.abuse.table import FORGED, MARK
+from support.api_process import ApiProcess, api_process
+from support.attack import Attack
+from support.waiting import wait_until
+
+LONG = os.environ.get("TASKFLOW_LONG") == "1"
+COUNT = 10_000 if LONG else 400
+WARM_UP = 2 * len(KINDS)
+"""How many abuses come before what the server takes is measured: it loads and keeps something once."""
+SEED = int(os.environ.get("TASKFLOW_SEED", "1"))
+READ_TIMEOUT = 1.0
+PATIENCE = READ_TIMEOUT + 4.0
+"""How long (s) a connection may take to be answered or ended, on a machine with other work."""
+GROWTH = 32.0
+"""How much more memory (MB) the server may take at the end."""
+_CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
+
+
+@contextmanager
+def honest_client(port: int) -> Iterator[dict[str, Any]]:
+    """Let an honest client work meanwhile, in a process of its own; afterwards, what it has seen."""
+    seen: dict[str, Any] = {}
+    command = [sys.executable, honest.__file__, str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield seen
+        output, _ = process.communicate()
+    seen |= json.loads(output)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900 if LONG else 120)
+async def test_abuses_harm_nobody(redis_url: str, raw: redis.Redis, tmp_path: Path, record_property: Any) -> None:
+    settings = {"SERVER_HTTP_READ_TIMEOUT": f"{READ_TIMEOUT:g}s", "API_ALLOW_TYPES": '["demo"]'}
+    with api_process(redis_url, tmp_path, **settings) as api:
+        await Attack(api.port, patience=PATIENCE).send_all(abuses(WARM_UP, SEED + 1))
+        before, memory = await _settled(api, raw), api.memory
+        attack = Attack(api.port, patience=PATIENCE)
+        with honest_client(api.port) as others:
+            await attack.send_all(abuses(COUNT, SEED))
+        await wait_until(lambda: _descriptors(api, raw) <= before, 15)
+        grown = api.memory - memory
+        log = api.log.read_bytes()
+
+    took = sorted(others["took"])
+    figures = {
+        "abuses": f"{attack.sent} of {len(KINDS)} kinds, seed {SEED}; {attack.silent} not answered but ended",
+        "statuses": dict(sorted(attack.statuses.items())),
+        "honest client": f"{len(took)} requests, median {statistics.median(took) * 1000:.1f} ms, "
+        f"p99 {took[int(len(took) * 0.99)] * 1000:.1f} ms, longest {took[-1] * 1000:.1f} ms",
+        "memory": f"{memory:.1f} MB, then {grown:+.1f} MB",
+        "descriptors": before,
+    }
+    for name, value in figures.items():
+        record_property(name, str(value))
+        print(f"{name}: {value}")  # noqa: T201 - `pytest -s` shows what was measured
+    assert not attack.wrong, "\n".join([str(len(attack.wrong)), *attack.wrong[:20]])
+    assert not others["wrong"], others["wrong"][:20]
+    assert took[int(len(took) * 0.99)] < 1
+    assert grown < GROWTH
+    _check_log(log)
+
+
+def _descriptors(api: ApiProcess, raw: redis.Redis) -> int:
+    """How many descriptors are open but for the connections to Redis, of which there are as many as were needed at once."""
+    clients: Any = raw.client_list()
+    connections = sum(client["name"].startswith("taskflow") for client in clients)
+    return api.descriptors - connections
+
+
+async def _settled(api: ApiProcess, raw: redis.Redis) -> int:
+    """How many are open once all connections are closed."""
+    seen: Counter[int] = Counter()
+
+    def steady() -> bool:
+        seen[_descriptors(api, raw)] += 1
+        return seen[min(seen)] >= 20
+
+    await wait_until(steady, 15)
+    return min(seen)
+
+
+def _check_log(log: bytes) -> None:
+    """Nobody can write lines of the log, or what a terminal obeys; and no request was carried out that was hidden in another."""
+    for line in log.splitlines():
+        assert not _CONTROL.search(line), line[:500]
+        entry = json.loads(line)
+        assert set(entry) >= {"timestamp", "level", "event"}, entry
+        assert not entry["event"].startswith(FORGED), entry
+        assert not str(entry.get("path", "")).startswith(f"/{MARK}"), entry
+        assert entry["level"] not in {"error", "critical"}, entry
+        assert "exception" not in entry, entry
