@@ -88,7 +88,7 @@ async def test_abuses_harm_nobody(redis_url: str, raw: redis.Redis, tmp_path: Pa
 def _descriptors(api: ApiProcess, raw: redis.Redis) -> int:
     """How many descriptors are open but for the connections to Redis, of which there are as many as were needed at once."""
     clients: Any = raw.client_list()
-    connections = sum(client["name"].startswith("taskflow") for client in clients)
+    connections = sum(client["name"].startswith("taskflow") is True for client in clients)
     return api.descriptors - connections
 
 
