@@ -25,7 +25,7 @@ BACKLOG = 2048
 
 
 def create_app(settings: Settings, *, redis_url: str | None = None) -> ASGIApp:
-    """Return the API as one ASGI application.
+    """Return the API and the dashboard as one ASGI application.
 
     Args:
         settings: All settings.
@@ -39,7 +39,12 @@ def create_app(settings: Settings, *, redis_url: str | None = None) -> ASGIApp:
 
 
 def _create(settings: Settings, redis_url: str | None, closing: asyncio.Event) -> ASGIApp:
-    return create_api(TaskService.connect(settings, redis_url), settings, closing=closing)
+    beside = None
+    if settings.dashboard.enabled:
+        from taskflow.dashboard.router import dashboard  # noqa: PLC0415 - Jinja2 only where pages are made of it
+
+        beside = dashboard()
+    return create_api(TaskService.connect(settings, redis_url), settings, closing=closing, beside=beside)
 
 
 def serve(settings: Settings, *, redis_url: str | None = None, handle_signals: bool = True) -> uvicorn.Server:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -15,10 +14,8 @@ import pytest
 import structlog
 import uvicorn
 
-from support.api import api_at, settings_with
+from support.api import api_at, http_client, settings_with
 from support.contract import Contract
-from taskflow.api.protocol import ASGIApp, Message
-from taskflow.asgi import create_app
 from taskflow.broker.catalog import TaskCatalog, TaskType
 from taskflow.client import Client
 from taskflow.config import Settings
@@ -38,9 +35,7 @@ async def demo(message: str, count: int = 3) -> str:
 @asynccontextmanager
 async def _http_client(settings: Settings, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an API of its own, which is started and shut down as a server would do it."""
-    app = create_app(settings, redis_url=redis_url)
-    transport = httpx.ASGITransport(app=app)
-    async with _lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+    async with http_client(settings, redis_url) as client:
         await _hold_to_contract(client)
         yield client
 
@@ -53,23 +48,6 @@ async def _hold_to_contract(client: httpx.AsyncClient) -> None:
     if not _CONTRACTS:
         _CONTRACTS.append(Contract((await client.get("/openapi.json")).json()))
     client.event_hooks["response"].append(_CONTRACTS[0].check)
-
-
-@asynccontextmanager
-async def _lifespan(app: ASGIApp) -> AsyncIterator[None]:
-    incoming: asyncio.Queue[Message] = asyncio.Queue()
-    outgoing: asyncio.Queue[Message] = asyncio.Queue()
-
-    async def run() -> None:
-        await app({"type": "lifespan", "asgi": {"version": "3.0"}}, incoming.get, outgoing.put)
-
-    running = asyncio.create_task(run())
-    incoming.put_nowait({"type": "lifespan.startup"})
-    assert (await outgoing.get())["type"] == "lifespan.startup.complete"
-    yield
-    incoming.put_nowait({"type": "lifespan.shutdown"})
-    assert (await outgoing.get())["type"] == "lifespan.shutdown.complete"
-    await running
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, Route, async_playwright
@@ -90,9 +91,23 @@ class Window:
 
 
 @asynccontextmanager
-async def window(browser: Browser, site: str, *, width: int = 1440, height: int = 900) -> AsyncIterator[Window]:
-    """Open a window on a site (`http://host:port`), without what an earlier one has stored."""
-    context = await browser.new_context(viewport={"width": width, "height": height}, locale="en-GB", timezone_id="UTC")
+async def window(
+    browser: Browser,
+    site: str,
+    *,
+    width: int = 1440,
+    height: int = 900,
+    theme: Literal["light", "dark"] = "light",
+    script: bool = True,
+) -> AsyncIterator[Window]:
+    """Open a window on a site (`http://host:port`), without what an earlier one has stored, and without scripts if wanted."""
+    context = await browser.new_context(
+        viewport={"width": width, "height": height},
+        locale="en-GB",
+        timezone_id="UTC",
+        color_scheme=theme,
+        java_script_enabled=script,
+    )
     opened = Window(await context.new_page(), site)
     await opened.keep_inside()
     yield opened

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
 
 from litestar import Litestar, Router
+from msgspec import Struct
 
 from taskflow.api import (
     access,
@@ -41,13 +42,31 @@ from taskflow.worker.loops import cancel_all
 PREFIX = "/api/v1"
 
 
-def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Event) -> ASGIApp:
+class Beside(Struct, frozen=True):
+    """What stands beside the API in the same application, such as the dashboard.
+
+    Attributes:
+        routes: Its routes.
+        identify: Middleware that tells who asks, as `access.authentication` does; requests are then counted as his.
+        show_errors: Middleware that answers errors in its own way; it gets the API's answers.
+
+    """
+
+    routes: Sequence[Router]
+    identify: Callable[[ASGIApp, Surroundings], ASGIApp]
+    show_errors: Callable[[ASGIApp, Surroundings], ASGIApp]
+
+
+def create_api(
+    service: TaskService, settings: Settings, *, closing: asyncio.Event, beside: Beside | None = None
+) -> ASGIApp:
     """Return the API.
 
     Args:
         service: The use cases; it is closed when the application is shut down.
         settings: All settings.
         closing: Set when the server goes down: streams and waits end then. The end of the application sets it as well.
+        beside: What is served besides.
 
     Raises:
         ConfigError: The key file cannot be used.
@@ -55,10 +74,11 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
     """
     auth = settings.api.auth
     keys = KeyRing(auth) if auth.enabled else None
+    failures = Buckets.of(settings.api.rate_limit.failures)
     metrics = ApiMetrics()
     places = Places(settings.api.streams.max, settings.api.streams.per_client)
     body_limit = int(settings.server.http.body_limit)
-    around = Surroundings(service, settings, metrics, closing, body_limit, places, AuditLog(), keys is not None)
+    around = Surroundings(service, settings, metrics, closing, body_limit, places, AuditLog(), keys, failures)
     resources = Router(
         PREFIX,
         route_handlers=[
@@ -74,7 +94,7 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
     )
     guarded = Router("/", route_handlers=[resources, health.METRICS], guards=[access.authorize] if keys else None)
     litestar = Litestar(
-        route_handlers=[guarded, health.ROUTER, docs.ROUTER],
+        route_handlers=[guarded, health.ROUTER, docs.ROUTER, *(beside.routes if beside else ())],
         request_class=ApiRequest,
         exception_handlers={Exception: handle},
         lifespan=[_lifespan(around)],
@@ -82,23 +102,28 @@ def create_api(service: TaskService, settings: Settings, *, closing: asyncio.Eve
         openapi_config=docs.OPENAPI,
     )
     litestar.state.around = around
-    return _wrapped(cast("ASGIApp", litestar), settings, metrics, keys)
+    return _wrapped(cast("ASGIApp", litestar), around, beside)
 
 
-def _wrapped(app: ASGIApp, settings: Settings, metrics: ApiMetrics, keys: KeyRing | None) -> ASGIApp:
+def _wrapped(app: ASGIApp, around: Surroundings, beside: Beside | None) -> ASGIApp:
     """Return the application within the middleware; the last one here is the outermost."""
+    settings = around.settings
     http, limit = settings.server.http, settings.api.rate_limit
     if http.root_path:
         app = at_root_path(app, http.root_path)
     app = whole_segments(app)
     if (buckets := Buckets.of(limit.rate, limit.burst)) is not None:
         app = middleware.rate_limit(app, buckets)
-    if keys is not None:
-        app = access.authentication(app, keys, Buckets.of(limit.failures))
+    if beside is not None:
+        app = beside.identify(app, around)
+    if around.keys is not None:
+        app = access.authentication(app, around.keys, around.failures)
     app = middleware.cors(app, settings.api.cors.allow_origins)
     app = middleware.recovery(app)
+    if beside is not None:
+        app = beside.show_errors(app, around)
     app = middleware.security_headers(app)
-    app = middleware.request_log(app, metrics, RequestLog() if http.request_log else None)
+    app = middleware.request_log(app, around.metrics, RequestLog() if http.request_log else None)
     app = middleware.request_id(app)
     return behind_proxies(app, http.trusted_proxies) if http.trusted_proxies else app
 

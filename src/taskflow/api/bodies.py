@@ -65,7 +65,7 @@ def _for_field(name: str, reason: str) -> InvalidOption:
 
 
 async def read_body(request: ApiRequest) -> bytes:
-    """Return the body of a request that is said to be JSON; its size is counted while it arrives.
+    """Return the body of a request that is said to be JSON.
 
     A browser asks before it sends JSON to another site, so insisting on the type keeps strangers' pages from creating tasks.
 
@@ -78,6 +78,17 @@ async def read_body(request: ApiRequest) -> bytes:
     media_type = header(request.scope, b"content-type") or b""
     if media_type != b"application/json" and not _JSON_TYPE.match(media_type):
         raise UnsupportedMediaType(media_type.decode("latin-1"))
+    return await receive_body(request)
+
+
+async def receive_body(request: ApiRequest) -> bytes:
+    """Return the body of a request, whatever it is; its size is counted while it arrives.
+
+    Raises:
+        BodyTooLarge: It is larger than `server.http.body_limit`.
+        ClientDisconnected: The client is gone.
+
+    """
     limit = request.around.body_limit
     receive = cast("Receive", request.receive)
     chunks: list[bytes] = []

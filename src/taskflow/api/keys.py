@@ -54,8 +54,7 @@ class KeyRing:
 
     def find(self, key: bytes) -> KeyRecord | None:
         """Return the record of a key. It takes the same time whichever key it is, and for a wrong one."""
-        if self._file is not None and self._clock() >= self._look_at:
-            self._refresh()
+        self._refresh()
         digest = hashlib.sha256(key).digest()
         found = None
         for known, record in self._known:
@@ -63,8 +62,15 @@ class KeyRing:
                 found = record
         return found
 
+    def named(self, name: str) -> KeyRecord | None:
+        """Return the record of the key with a name."""
+        self._refresh()
+        return next((record for _, record in self._known if record.name == name), None)
+
     def _refresh(self) -> None:
         """Read a file that has changed; one that cannot be used changes nothing."""
+        if self._file is None or self._clock() < self._look_at:
+            return
         self._look_at = self._clock() + CHECK_SECONDS
         version = _version(self._file)
         if version == self._seen:

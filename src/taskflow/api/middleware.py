@@ -20,13 +20,8 @@ _SECURITY_HEADERS: Headers = [
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
-]
-_NOTHING_ELSE: Headers = [
-    *_SECURITY_HEADERS,
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-CONTENT_POLICY = "taskflow.content_policy"
-"""Key of a scope: the Content-Security-Policy of a page that loads something, such as its own script."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
 _ALLOWED_HEADERS = (
@@ -113,13 +108,13 @@ def recovery(app: ASGIApp) -> ASGIApp:
 
 
 def security_headers(app: ASGIApp) -> ASGIApp:
-    """Tell browsers not to guess types, not to frame, not to keep, and to load nothing (see `CONTENT_POLICY`)."""
+    """Tell browsers not to guess types, not to frame, not to keep, and to load nothing; what a response says itself counts."""
 
     async def with_security_headers(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                policy = scope.get(CONTENT_POLICY)
-                more = [*_SECURITY_HEADERS, (b"content-security-policy", policy)] if policy else _NOTHING_ELSE
+                said = {name for name, _ in message["headers"]}
+                more = [each for each in _SECURITY_HEADERS if each[0] not in said]
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 

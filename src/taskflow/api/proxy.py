@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from taskflow.api.middleware import CONTENT_POLICY
 from taskflow.api.protocol import ASGIApp, Message, Receive, Scope, Send, address_of, header
 
 _HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
@@ -44,8 +43,6 @@ def at_root_path(app: ASGIApp, root: str) -> ASGIApp:
 
         async def send_with_root(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if CONTENT_POLICY in inner:
-                    scope[CONTENT_POLICY] = inner[CONTENT_POLICY]
                 message["headers"] = [
                     (name, prefix + value if name == b"location" and value.startswith(b"/") else value)
                     for name, value in message["headers"]

@@ -10,9 +10,11 @@ from litestar import Request
 from litestar.datastructures import State
 from msgspec import Struct
 
+from taskflow.api.keys import KeyRing
 from taskflow.api.paths import ESCAPED
 from taskflow.api.places import Places
 from taskflow.api.protocol import address_of
+from taskflow.api.rate import Buckets
 from taskflow.application.service import TaskService
 from taskflow.config import Settings
 from taskflow.observability.audit_log import AuditLog
@@ -29,8 +31,14 @@ class Surroundings(Struct, frozen=True):
     body_limit: int
     places: Places
     audit_log: AuditLog
-    guarded: bool = False
-    """Whether an API key is asked for."""
+    keys: KeyRing | None = None
+    failures: Buckets | None = None
+    """How many wrong keys an address may try."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether an API key is asked for."""
+        return self.keys is not None
 
 
 class ApiRequest(Request[Any, Any, State]):

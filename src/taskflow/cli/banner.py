@@ -9,8 +9,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from taskflow.cli.output import console, plain, print_json
+from taskflow.cli.output import console, print_json
 from taskflow.config import mask_url
+from taskflow.wording import plain
 
 _TASKS = "/api/v1/tasks"
 

@@ -102,8 +102,9 @@ def enqueue(
 
 
 async def _create(service: TaskService, command: CreateTask, *, watch: bool, as_json: bool) -> int:
-    from taskflow.cli.output import plain, print_json
+    from taskflow.cli.output import print_json
     from taskflow.cli.watch import watch_task
+    from taskflow.wording import plain
 
     info = await service.create(command)
     if as_json:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from taskflow.wording import plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDE = 500
 """Columns of a line that no terminal folds: what goes into a pipe is not cut."""
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-_SECONDS_AGO = timedelta(days=2)
-"""Older times are shown as dates."""
 
 
 @cache
@@ -28,11 +27,6 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
-
-
-def plain(text: object) -> str:
-    """Return text that does nothing to a terminal: types, payloads and errors are strangers' text."""
-    return str(text).translate(_CONTROLS)
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:
@@ -101,30 +95,11 @@ def span(duration: timedelta | None) -> str:
     return format_duration(round(duration / step) * step)
 
 
-def bytes_of(count: int) -> str:
-    """An amount of memory, as people say it: `512 B`, `3.4 MiB`."""
-    if count < 1024:  # noqa: PLR2004 - what the units are made of
-        return f"{count} B"
-    size = float(count)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        size /= 1024
-        if size < 1024 or unit == "TiB":  # noqa: PLR2004
-            break
-    return f"{size:.1f} {unit}"
-
-
 def when(moment: datetime | None) -> str:
     """A time as people say it: `12s ago`, `in 3m`, or the date; empty for None."""
-    if moment is None:
-        return ""
-    distance = moment - datetime.now(UTC)
-    if abs(distance) > _SECONDS_AGO:
-        return moment.astimezone().strftime("%Y-%m-%d %H:%M")
-    seconds = round(abs(distance).total_seconds())
-    size = next(
-        (f"{seconds // unit}{name}" for unit, name in ((3600, "h"), (60, "m")) if seconds >= unit), f"{seconds}s"
-    )
-    return f"in {size}" if distance > timedelta(0) else f"{size} ago"
+    from taskflow.wording import relative
+
+    return "" if moment is None else relative(moment, datetime.now(UTC))
 
 
 @contextmanager

@@ -65,7 +65,8 @@ def show(ctx: typer.Context, queues: Queues, as_json: AsJson = False) -> None:
       taskflow queues show critical
       taskflow queues show critical default --json
     """  # noqa: D301 - \b marks lines that help must not fold
-    from taskflow.cli.output import bytes_of, print_facts, print_json, span
+    from taskflow.cli.output import print_facts, print_json, span
+    from taskflow.wording import size
 
     async def look(service: TaskService) -> list[tuple[QueueInfo, int]]:
         return [(info, await service.memory(info.queue)) for info in await service.queue_stats(queues)]
@@ -83,7 +84,7 @@ def show(ctx: typer.Context, queues: Queues, as_json: AsJson = False) -> None:
                 "groups": info.groups,
                 "paused": "yes" if info.paused else "no",
                 "latency": span(info.latency),
-                "memory": f"about {bytes_of(memory)}",
+                "memory": f"about {size(memory)}",
                 "done today": info.processed,
                 "failed today": info.failed,
                 "done in all": info.processed_total,
@@ -177,7 +178,8 @@ def remove(
       taskflow queues rm low --force
     """  # noqa: D301 - \b marks lines that help must not fold
     from taskflow.application.commands import RemoveQueue
-    from taskflow.cli.output import bar, confirm, plain
+    from taskflow.cli.output import bar, confirm
+    from taskflow.wording import plain
 
     async def one(service: TaskService, queue: str) -> str:
         (info,) = await service.queue_stats([queue])
@@ -213,8 +215,9 @@ def _as_json(info: QueueInfo, memory: int) -> dict[str, object]:
 
 def _for_each(ctx: typer.Context, queues: list[str], one: Callable[[TaskService, str], Awaitable[str]]) -> None:
     """Do something with each queue, and say what came of it; the exit code is 1 if any of it failed."""
-    from taskflow.cli.output import plain, report
+    from taskflow.cli.output import report
     from taskflow.errors import BrokerUnavailable, TaskFlowError
+    from taskflow.wording import plain
 
     async def each(service: TaskService) -> int:
         code = 0

@@ -153,7 +153,8 @@ def add(
       taskflow schedules add nightly @daily report:build --replace
     """  # noqa: D301 - \b marks lines that help must not fold
     from taskflow.application.commands import PutSchedule
-    from taskflow.cli.output import plain, print_json, when
+    from taskflow.cli.output import print_json, when
+    from taskflow.wording import plain
 
     command = PutSchedule(
         id=schedule,
@@ -191,7 +192,7 @@ def remove(ctx: typer.Context, schedule: Id) -> None:
     Example:
       taskflow schedules rm nightly
     """  # noqa: D301 - \b marks lines that help must not fold
-    from taskflow.cli.output import plain
+    from taskflow.wording import plain
 
     ask(ctx, lambda service: service.schedules.delete(schedule))
     typer.echo(f"schedule {plain(schedule)} is gone")
@@ -205,7 +206,7 @@ def pause(ctx: typer.Context, schedule: Id) -> None:
     Example:
       taskflow schedules pause nightly
     """  # noqa: D301 - \b marks lines that help must not fold
-    from taskflow.cli.output import plain
+    from taskflow.wording import plain
 
     ask(ctx, lambda service: service.schedules.pause(schedule))
     typer.echo(f"schedule {plain(schedule)} is paused")
@@ -219,7 +220,7 @@ def resume(ctx: typer.Context, schedule: Id) -> None:
     Example:
       taskflow schedules resume nightly
     """  # noqa: D301 - \b marks lines that help must not fold
-    from taskflow.cli.output import plain
+    from taskflow.wording import plain
 
     ask(ctx, lambda service: service.schedules.resume(schedule))
     typer.echo(f"schedule {plain(schedule)} runs")
@@ -233,7 +234,8 @@ def run(ctx: typer.Context, schedule: Id, as_json: AsJson = False) -> None:
     Example:
       taskflow schedules run nightly
     """  # noqa: D301 - \b marks lines that help must not fold
-    from taskflow.cli.output import plain, print_json
+    from taskflow.cli.output import print_json
+    from taskflow.wording import plain
 
     info = ask(ctx, lambda service: service.schedules.run(schedule))
     if as_json:

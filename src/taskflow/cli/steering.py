@@ -136,8 +136,9 @@ def _all_command(action: Action) -> Callable[..., None]:
 def _steer_some(ctx: typer.Context, action: Action, ids: Sequence[str], queue: str | None, *, dry_run: bool) -> None:
     """Do something to each task, and say what came of it; the exit code is 1 if any of it failed."""
     from taskflow.application.commands import SteerTasks
-    from taskflow.cli.output import plain, report
+    from taskflow.cli.output import report
     from taskflow.errors import TaskFlowError
+    from taskflow.wording import plain
 
     if dry_run:
         _show_some(ctx, ids, queue)
@@ -155,8 +156,9 @@ def _steer_some(ctx: typer.Context, action: Action, ids: Sequence[str], queue: s
 
 def _show_some(ctx: typer.Context, ids: Sequence[str], queue: str | None) -> None:
     from taskflow.application.queries import GetTask
-    from taskflow.cli.output import plain, report
+    from taskflow.cli.output import report
     from taskflow.errors import TaskNotFound
+    from taskflow.wording import plain
 
     async def look(service: TaskService) -> int:
         code = 0
@@ -209,7 +211,7 @@ def _runs_on(action: Action, state: TaskState) -> bool:
 
 
 def _described(selection: Selection) -> str:
-    from taskflow.cli.output import plain
+    from taskflow.wording import plain
 
     group = "" if selection.group is None else f" in group {plain(selection.group)}"
     tasks = f"{selection.count:,} {selection.state} task{'' if selection.count == 1 else 's'}"

@@ -125,7 +125,8 @@ def edit(
     from msgspec import UNSET
 
     from taskflow.application.commands import EditTask
-    from taskflow.cli.output import plain, when
+    from taskflow.cli.output import when
+    from taskflow.wording import plain
 
     if process_at is not None and process_in is not None:
         raise typer.BadParameter("give either --process-at or --process-in, not both")
@@ -227,7 +228,8 @@ def _as_text(value: Any) -> str | None:
 
 def _print_attempts(task: TaskInfo) -> None:
     """Print the failed attempts, and where the last one failed; --json has the tracebacks of all."""
-    from taskflow.cli.output import plain, print_table
+    from taskflow.cli.output import print_table
+    from taskflow.wording import plain
 
     if not task.attempts:
         return

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from taskflow.cli.output import console, plain, print_json, readable
+from taskflow.cli.output import console, print_json, readable
+from taskflow.wording import plain
 
 if TYPE_CHECKING:
     from taskflow.application.service import TaskService

@@ -9,6 +9,7 @@ pydantic takes about 100 ms to import, so whoever must start fast imports this p
 """
 
 from taskflow.config.api import Api, Auth, Cors
+from taskflow.config.dashboard import Dashboard
 from taskflow.config.settings import (
     App,
     Health,
@@ -32,6 +33,7 @@ __all__ = [
     "App",
     "Auth",
     "Cors",
+    "Dashboard",
     "Health",
     "Http",
     "LogFormat",

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from taskflow.config.api import Api
+from taskflow.config.dashboard import Dashboard
 from taskflow.config.section import Section
 from taskflow.config.values import (
     Count,
@@ -332,6 +333,7 @@ class Settings(BaseSettings):
     queues: Queues = Queues()
     tasks: Tasks = Tasks()
     api: Api = Api()
+    dashboard: Dashboard = Dashboard()
     logging: Logging = Logging()
     progress: Progress = Progress()
     schedules: Schedules = {}

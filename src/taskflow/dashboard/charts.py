@@ -1,0 +1,169 @@
+"""Charts: numbers -> the lines of an SVG picture. Pure; templates/parts/chart.html draws what is computed here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from taskflow import wording
+
+WIDTH = 640
+HEIGHT = 180
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 22
+_LINES = 4
+"""About how many lines the grid has."""
+_STEPS = (1, 2, 2.5, 5, 10)
+_TABLE_ROWS = 60
+"""The most rows of the table that says the same as the picture."""
+
+Moments = Sequence[datetime]
+Numbers = Sequence[float | None]
+
+
+class Series(Struct, frozen=True):
+    """One line of a chart: what it is called, its class in the style (`series-ok`, `series-bad`, ...), and its values; None: a gap."""
+
+    name: str
+    tone: str
+    values: Numbers
+
+
+class Line(Struct, frozen=True):
+    """A line as it is drawn."""
+
+    name: str
+    tone: str
+    path: str
+    area: str
+
+
+class Tick(Struct, frozen=True):
+    """A mark on an axis."""
+
+    at: float
+    label: str
+
+
+class Chart(Struct, frozen=True, kw_only=True):
+    """A chart as it is drawn, with a table of the same numbers for those who do not see it."""
+
+    title: str
+    summary: str
+    lines: Sequence[Line]
+    rows: Sequence[tuple[datetime, Sequence[str]]]
+    across: Sequence[Tick]
+    up: Sequence[Tick]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = _LEFT
+    right: int = WIDTH - _RIGHT
+    bottom: int = HEIGHT - _BOTTOM
+    empty: bool = False
+
+
+def line_chart(
+    title: str, moments: Moments, series: Sequence[Series], words: Callable[[float], str] = wording.short_number
+) -> Chart:
+    """Return a chart of values over time.
+
+    Args:
+        title: What it shows.
+        moments: When the values were taken, ascending.
+        series: The lines, each with a value for each moment.
+        words: How a value is said.
+
+    """
+    known = [value for each in series for value in each.values if value is not None]
+    top = _round_up(max(known, default=0.0))
+    across = _Scale(0, max(len(moments) - 1, 1), _LEFT, WIDTH - _RIGHT)
+    up = _Scale(0, top, HEIGHT - _BOTTOM, _TOP)
+    step = max(1, math.ceil(len(moments) / _TABLE_ROWS))
+    return Chart(
+        title=title,
+        summary=_summary(series, words),
+        lines=[_line(each, across, up) for each in series],
+        rows=[
+            (moment, [_said(each.values[at], words) for each in series])
+            for at, moment in enumerate(moments)
+            if at % step == 0 or at == len(moments) - 1
+        ],
+        across=_time_ticks(moments, across),
+        up=[Tick(up(value), words(value)) for value in _grid(top)],
+        empty=not known,
+    )
+
+
+def sparkline(values: Numbers, width: int = 96, height: int = 24) -> str:
+    """Return the path of a small line without axes; '' if there is nothing to draw."""
+    top = max((value for value in values if value is not None), default=0.0)
+    return _path(values, _Scale(0, max(len(values) - 1, 1), 1, width - 1), _Scale(0, top or 1, height - 1, 1))
+
+
+class _Scale:
+    """Maps values to places in the picture."""
+
+    def __init__(self, low: float, high: float, begin: float, end: float) -> None:
+        self._low, self._begin = low, begin
+        self._factor = (end - begin) / (high - low)
+
+    def __call__(self, value: float) -> float:
+        return round(self._begin + (value - self._low) * self._factor, 1)
+
+
+def _line(series: Series, across: _Scale, up: _Scale) -> Line:
+    path = _path(series.values, across, up)
+    whole = path and "M" not in path[1:] and None not in series.values
+    floor = up(0)
+    area = f"{path}L{across(len(series.values) - 1):g} {floor:g}L{across(0):g} {floor:g}Z" if whole else ""
+    return Line(series.name, series.tone, path, area)
+
+
+def _path(values: Numbers, across: _Scale, up: _Scale) -> str:
+    """Return the path through all values that are known; a value between gaps is a dot."""
+    parts: list[str] = []
+    joined = False
+    for at, value in enumerate(values):
+        if value is None:
+            joined = False
+            continue
+        alone = not joined and (at + 1 == len(values) or values[at + 1] is None)
+        parts.append(f"{'L' if joined else 'M'}{across(at):g} {up(value):g}{'h0.1' if alone else ''}")
+        joined = True
+    return "".join(parts)
+
+
+def _round_up(value: float) -> float:
+    """Return the next number that grids are made for: 1, 2, 2.5 or 5 with zeros."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in _STEPS if step * power >= value * 0.999999)
+
+
+def _grid(top: float) -> list[float]:
+    return [top * part / _LINES for part in range(_LINES + 1)]
+
+
+def _time_ticks(moments: Moments, across: _Scale) -> list[Tick]:
+    if not moments:
+        return []
+    form = "%H:%M" if moments[-1] - moments[0] <= timedelta(days=2) else "%d %b"
+    places = sorted({round((len(moments) - 1) * part / _LINES) for part in range(_LINES + 1)})
+    return [Tick(across(at), moments[at].strftime(form)) for at in places]
+
+
+def _said(value: float | None, words: Callable[[float], str]) -> str:
+    return "" if value is None else words(value)
+
+
+def _summary(series: Sequence[Series], words: Callable[[float], str]) -> str:
+    """Say in words what the picture shows."""
+    parts = []
+    for each in series:
+        known = [value for value in each.values if value is not None]
+        said = f"now {words(known[-1])}, at most {words(max(known))}" if known else "nothing known"
+        parts.append(f"{each.name}: {said}")
+    return "; ".join(parts) + "."

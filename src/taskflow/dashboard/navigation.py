@@ -1,0 +1,32 @@
+"""The navigation: which pages there are, in the order in which they are offered."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from taskflow.config.keys import Scope
+
+
+class Entry(Struct, frozen=True):
+    """A page of the navigation.
+
+    Attributes:
+        path: Where it is.
+        title: What it is called.
+        key: The key that leads there after `g`.
+        scope: What a visitor needs to be offered it.
+        limited: Whether a key that is limited to some queues may see it.
+
+    """
+
+    path: str
+    title: str
+    key: str
+    scope: Scope = "read"
+    limited: bool = False
+
+
+ENTRIES = (
+    Entry("/", "Overview", "o", limited=True),
+    Entry("/servers", "Servers", "s"),
+)

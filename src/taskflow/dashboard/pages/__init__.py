@@ -1,0 +1,1 @@
+"""The pages, a module each: `HANDLERS` are its routes."""

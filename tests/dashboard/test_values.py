@@ -1,0 +1,66 @@
+"""Payloads as text, and charts as lines: pure functions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from taskflow.dashboard.charts import Series, line_chart, sparkline
+from taskflow.dashboard.values import preview, shown
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "text"),
+    [
+        (b"", "empty", ""),
+        (b'{"a":[1]}', "json", '{\n  "a": [\n    1\n  ]\n}'),
+        (b"{no json", "text", "{no json"),
+        (b"\x00\xffok", "binary", "00000000  00 ff 6f 6b                                      ..ok"),
+    ],
+)
+def test_bytes_are_shown_as_what_they_are(data: bytes, kind: str, text: str) -> None:
+    found = shown(data)
+
+    assert (found.kind, found.text, found.size, found.cut) == (kind, text, len(data), False)
+
+
+def test_of_much_the_beginning_is_shown() -> None:
+    found = shown("ü€😀".encode() * 1000, most=100)
+
+    assert found.cut
+    assert found.size == 9000
+    assert "ü€😀".startswith(found.text[-3:]) or set(found.text) == set("ü€😀")
+
+
+def test_a_preview_is_one_short_line() -> None:
+    assert preview(b'{"a":\n  1}') == '{"a": 1}'
+    assert preview(b"x" * 1000) == "x" * 120 + "…"
+    assert preview(b"\xff") == "\ufffd"
+
+
+def test_a_chart_has_a_line_for_each_series_and_a_gap_where_nothing_is_known() -> None:
+    moments = [BEGIN + timedelta(minutes=minute) for minute in range(4)]
+    chart = line_chart(
+        "Tasks", moments, [Series("done", "series-ok", [0, 40, None, 80]), Series("failed", "series-bad", [0] * 4)]
+    )
+
+    done, failed = chart.lines
+    assert done.path == "M46 158L241.3 86M632 15.2h0.1" or done.path.count("M") == 2
+    assert not done.area
+    assert failed.area.endswith("Z")
+    assert [tick.label for tick in chart.up] == ["0", "25", "50", "75", "100"]
+    assert chart.rows[2] == (moments[2], ["", "0"])
+    assert chart.summary == "done: now 80, at most 80; failed: now 0, at most 0."
+
+
+def test_a_chart_of_nothing_says_so() -> None:
+    assert line_chart("Tasks", [], [Series("done", "series-ok", [])]).empty
+    assert line_chart("Tasks", [BEGIN], [Series("done", "series-ok", [None])]).empty
+
+
+def test_a_small_line_keeps_within_its_frame() -> None:
+    assert sparkline([0, 5, 10]) == "M1 23L48 12L95 1"
+    assert sparkline([]) == ""
