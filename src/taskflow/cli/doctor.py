@@ -42,7 +42,8 @@ def doctor(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", h
 
 
 def _print(redis: RedisInfo, findings: list[Finding]) -> None:
-    from taskflow.cli.output import console, plain, print_facts
+    from taskflow.cli.output import console, print_facts
+    from taskflow.wording import plain
 
     for node in redis.nodes:
         print_facts(_facts(node))
@@ -56,15 +57,16 @@ def _print(redis: RedisInfo, findings: list[Finding]) -> None:
 
 
 def _facts(node: RedisNode) -> dict[str, object]:
-    from taskflow.cli.output import bytes_of, span, when
+    from taskflow.cli.output import span, when
+    from taskflow.wording import size
 
     share = node.memory_share
-    limit = "no limit" if share is None else f"{share:.0%} of {bytes_of(node.memory_limit or 0)}"
+    limit = "no limit" if share is None else f"{share:.0%} of {size(node.memory_limit or 0)}"
     snapshot = f"last snapshot {when(node.saved_at)}" + ("" if node.save_ok else ", which failed")
     appended = "append-only file" if node.aof else "no append-only file"
     return {
         "redis": f"{node.name} {node.version} at {node.address}, up for {span(node.uptime)}, {node.replicas} replicas",
-        "memory": f"{bytes_of(node.memory)}, {limit}; when it is full: {node.eviction}",
+        "memory": f"{size(node.memory)}, {limit}; when it is full: {node.eviction}",
         "persistence": f"{appended}{'' if node.aof_ok else ', which cannot be written'}; {snapshot}",
         "load": f"{node.commands_per_second:,} commands/s, {node.clients:,} connections, {node.keys:,} keys",
     }
