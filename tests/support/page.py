@@ -59,18 +59,13 @@ def differences(shown: Shown, real: str) -> list[str]:
         return _headers(shown.answer, real)
     if shown.kind == "json":
         return _compare("answer", _decoded(shown.answer), json.loads(real), cut="…" in shown.answer)
-    events = _events(real)
-    if not events:
-        return [
-            f"answer: {line} is missing"
-            for line in shown.answer.splitlines()
-            if line.startswith("#") and line not in real
-        ]
+    wanted = _events(shown.answer)
+    if not wanted:
+        return [f"{line} is missing" for line in shown.answer.splitlines() if line.startswith("#") and line not in real]
     found = []
-    for name, data in _events(shown.answer):
-        same = [other for kind, other in events if kind == name]
-        problems = [_compare(name, data, other, cut=False) for other in same]
-        if not same or all(problems):
+    for name, data in wanted:
+        problems = [_compare(name, data, other, cut=False) for kind, other in _events(real) if kind == name]
+        if all(problems):
             found.append(f"{name}: {problems[-1:]}")
     return found
 

@@ -121,7 +121,7 @@ def _describe_answers(found: dict[str, Any]) -> None:
 
 
 def _about(found: dict[str, Any], schema: dict[str, Any]) -> str:
-    """Return the first paragraph of what a schema, or that of a list's items, is; '' if it does not say."""
+    """Return the first paragraph of what a schema, or that of a list's items, says; '' if it says nothing."""
     name = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
     text: str = found["components"]["schemas"].get(name, {}).get("description", "")
     return ("A list. " if "items" in schema else "") + text.split("\n\n", maxsplit=1)[0]

@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct
 
 DEV = "http://127.0.0.1:8080"
 """Where `taskflow dev` serves the API, unless its port is taken."""
-_WIDTH = 110
+_WIDTH = 100
 _SECONDS = 2
 """How long a stream without an end is looked at."""
 
