@@ -28,6 +28,7 @@ from bench import (
     page,
     processes,
     scheduled,
+    viewers,
 )
 from bench.course import Course
 from bench.figures import Circumstances, Report
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Course], Report]] = {
     "latency": latency.measure,
     "scheduled": scheduled.measure,
     "http": http_api.measure,
+    "viewers": viewers.measure,
     "backlog": backlog.measure,
     "memory": memory.measure,
     "imports": imports.measure,

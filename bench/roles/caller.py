@@ -23,6 +23,7 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True):
     connections: int
     warm_up: float
     seconds: float
+    headers: dict[str, str] = {}
 
 
 class Load:
@@ -30,9 +31,10 @@ class Load:
 
     def __init__(self, spec: Spec) -> None:
         body = spec.body.encode()
+        more = "".join(f"{name}: {value}\r\n" for name, value in spec.headers.items())
         head = (
             f"POST {spec.path} HTTP/1.1\r\nHost: 127.0.0.1:{spec.port}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
+            f"Content-Length: {len(body)}\r\n{more}\r\n"
         )
         self.request = head.encode() + body
         self.counts_from = time.perf_counter() + spec.warm_up
