@@ -65,7 +65,8 @@ async def list_tasks(
     *,
     queue: Annotated[str | None, QueryParameter(description="Default: the setting queues.default.")] = None,
     status: Annotated[
-        str, QueryParameter(description="The state: pending, active, scheduled, retry, archived, completed.")
+        str,
+        QueryParameter(description="The state: pending, active, scheduled, retry, archived, completed, aggregating."),
     ] = _STATE,
     page: Annotated[int, QueryParameter(description="Counts from 0.")] = 0,
     size: Annotated[int, QueryParameter(description="Tasks on a page, 1 to 1,000; 0 is 20.")] = _SIZE,

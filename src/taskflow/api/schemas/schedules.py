@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from taskflow.api.schemas.unique import UniqueBody, unique_body
-from taskflow.api.schemas.values import Encoding, Span, json_or_base64, span
+from taskflow.api.schemas.values import Encoding, MaxRetries, Retention, Span, Timeout, json_or_base64, span
 from taskflow.application.schedules import ScheduleInfo
 from taskflow.broker.schedule_entry import ScheduleEntry, ScheduleEvent
 from taskflow.cron import Missed
@@ -31,17 +31,17 @@ class PutScheduleBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     type: Annotated[str, Meta(description="The task type; a worker must have published it.", examples=["demo"])]
     payload: Annotated[Raw | UnsetType, Meta(description="Any JSON that fits the type. Default: none.")] = UNSET
     timezone: Annotated[str | None, Meta(description="Unless the spec names one. Default UTC.")] = None
-    queue: Annotated[str | None, Meta(description="The queue of its tasks.")] = None
-    max_retries: Annotated[int | None, Meta(description="How often a failed task is tried again; 0 means never.")] = (
-        None
-    )
-    timeout: Annotated[Span | None, Meta(description="How long one attempt may take.")] = None
+    queue: Annotated[
+        str | None, Meta(description="The queue of its tasks. Default: what their type says, else `queues.default`.")
+    ] = None
+    max_retries: MaxRetries = None
+    timeout: Timeout = None
     unique: Annotated[
         Span | UniqueBody | None,
         Meta(description="For how long (1s or more) no task of the same type and payload may be created; or a lock."),
     ] = None
     metadata: Annotated[dict[str, str] | None, Meta(description="Text pairs that travel in the tasks' headers.")] = None
-    retention: Annotated[Span | None, Meta(description="How long a task is kept after success.")] = None
+    retention: Retention = None
     missed: Annotated[
         str,
         Meta(

@@ -10,7 +10,17 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from taskflow.api.schemas.progress import ProgressBody, progress
 from taskflow.api.schemas.unique import UniqueBody
-from taskflow.api.schemas.values import Encoding, Span, State, Time, json_or_base64, span
+from taskflow.api.schemas.values import (
+    Encoding,
+    MaxRetries,
+    Retention,
+    Span,
+    State,
+    Time,
+    Timeout,
+    json_or_base64,
+    span,
+)
 from taskflow.broker.progress import ProgressEntry
 from taskflow.durations import format_duration
 from taskflow.task import TaskInfo, TaskState
@@ -21,24 +31,31 @@ class CreateTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     type: Annotated[str, Meta(description="The task type; a worker must have published it.", examples=["demo"])]
     payload: Annotated[Raw, Meta(description="Any JSON that fits the type.")]
-    queue: Annotated[str | None, Meta(description="1 to 128 bytes, no braces, spaces or control characters.")] = None
-    max_retries: Annotated[int | None, Meta(description="How often a failed task is tried again; 0 means never.")] = (
-        None
-    )
-    timeout: Annotated[Span | None, Meta(description="How long one attempt may take.")] = None
-    deadline: Annotated[Time | None, Meta(description="When the task must have ended.")] = None
-    process_at: Annotated[Time | None, Meta(description="When the task falls due. Not with `process_in`.")] = None
+    queue: Annotated[
+        str | None,
+        Meta(
+            description="1 to 128 bytes, no braces, spaces or control characters. Default: what its type says, else "
+            "`queues.default`."
+        ),
+    ] = None
+    max_retries: MaxRetries = None
+    timeout: Timeout = None
+    deadline: Annotated[Time | None, Meta(description="When the task must have ended. Default: never.")] = None
+    process_at: Annotated[
+        Time | None, Meta(description="When the task falls due. Default: now. Not with `process_in`.")
+    ] = None
     process_in: Annotated[Span | None, Meta(description="How long from now the task falls due.")] = None
     unique: Annotated[
         Span | UniqueBody | None,
         Meta(
-            description="For how long (1s or more; 0s is none) no task of the same type and payload may be created; or a lock."
+            description="For how long (1s or more; 0s is none) no task of the same type and payload may be created; or a lock. "
+            "Default: what its type says, else none."
         ),
     ] = None
     metadata: Annotated[dict[str, str] | None, Meta(description="Text pairs that travel in the task's headers.")] = None
     task_id: Annotated[str | None, Meta(description="1 to 256 bytes, new in its queue. Default: a random UUID.")] = None
-    retention: Annotated[Span | None, Meta(description="How long the task is kept after success.")] = None
-    group: Annotated[str | None, Meta(description="Collect the task in this group.")] = None
+    retention: Retention = None
+    group: Annotated[str | None, Meta(description="Collect the task in this group. Default: none.")] = None
 
 
 class EditTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

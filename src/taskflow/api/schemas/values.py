@@ -13,6 +13,20 @@ from taskflow.durations import format_duration
 
 Span = Annotated[str, Meta(description="A duration as Go writes it.", examples=["30s", "1h30m"])]
 Time = Annotated[str, Meta(description="A time, RFC 3339 with its zone.", examples=["2030-01-31T12:00:00Z"])]
+MaxRetries = Annotated[
+    int | None,
+    Meta(
+        description="How often a failed task is tried again; 0 means never. Default: what its type says, else 3 "
+        "(`tasks.max_retries`)."
+    ),
+]
+Timeout = Annotated[
+    Span | None,
+    Meta(description="How long one attempt may take. Default: what its type says, else 30m (`tasks.timeout`)."),
+]
+Retention = Annotated[
+    Span | None, Meta(description="How long a task is kept after success. Default: 1h (`tasks.retention`).")
+]
 State = Literal["pending", "active", "scheduled", "retry", "archived", "completed", "aggregating"]
 Encoding = Annotated[
     Literal["json", "base64"],
