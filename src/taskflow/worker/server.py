@@ -310,9 +310,11 @@ class Worker:
             return
         if run.context is not None and run.context.last_progress is not None:
             delivery.last_progress = run.context.last_progress
-        if delivery.started_at and delivery.message is not None:
-            seconds = time.time() + self._broker.clock.offset - delivery.started_at
-            self._tallies.add(delivery.message.type, outcome, seconds)
+        tallies = self._tallies
+        if skip := tallies.skip:
+            tallies.skip = skip - 1
+        else:
+            tallies.add(delivery, outcome, self._broker.clock.now())
         self._completer.add(delivery, outcome)
 
     def _on_settled(self, delivery: Delivery, outcome: Outcome) -> None:
