@@ -38,6 +38,11 @@ def short_number(count: float) -> str:
     return f"{_digits(amount)}{unit}"
 
 
+def amount(value: float) -> str:
+    """A number on an axis: `0.25`, `2.5`, `40`, `1.2k`."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") if 0 < value < 1 else _tenths(value)
+
+
 def size(count: int) -> str:
     """An amount of memory: `512 B`, `3.4 MiB`."""
     if count < _KIBI:

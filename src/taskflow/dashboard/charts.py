@@ -10,8 +10,11 @@ from msgspec import Struct
 
 from taskflow import wording
 
-WIDTH = 640
-HEIGHT = 180
+WIDTH = 360
+"""Of a chart that shares its row with others, in units that are about pixels."""
+WIDE = 720
+"""Of one that has a row for itself."""
+HEIGHT = 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 22
 _LINES = 4
 """About how many lines the grid has."""
@@ -56,16 +59,24 @@ class Chart(Struct, frozen=True, kw_only=True):
     rows: Sequence[tuple[datetime, Sequence[str]]]
     across: Sequence[Tick]
     up: Sequence[Tick]
-    width: int = WIDTH
+    width: int
     height: int = HEIGHT
     left: int = _LEFT
-    right: int = WIDTH - _RIGHT
-    bottom: int = HEIGHT - _BOTTOM
     empty: bool = False
+
+    @property
+    def right(self) -> int:
+        """Where the lines end."""
+        return self.width - _RIGHT
 
 
 def line_chart(
-    title: str, moments: Moments, series: Sequence[Series], words: Callable[[float], str] = wording.short_number
+    title: str,
+    moments: Moments,
+    series: Sequence[Series],
+    words: Callable[[float], str] = wording.amount,
+    *,
+    width: int = WIDTH,
 ) -> Chart:
     """Return a chart of values over time.
 
@@ -74,11 +85,12 @@ def line_chart(
         moments: When the values were taken, ascending.
         series: The lines, each with a value for each moment.
         words: How a value is said.
+        width: `WIDTH` or `WIDE`.
 
     """
     known = [value for each in series for value in each.values if value is not None]
     top = _round_up(max(known, default=0.0))
-    across = _Scale(0, max(len(moments) - 1, 1), _LEFT, WIDTH - _RIGHT)
+    across = _Scale(0, max(len(moments) - 1, 1), _LEFT, width - _RIGHT)
     up = _Scale(0, top, HEIGHT - _BOTTOM, _TOP)
     step = max(1, math.ceil(len(moments) / _TABLE_ROWS))
     return Chart(
@@ -93,6 +105,7 @@ def line_chart(
         across=_time_ticks(moments, across),
         up=[Tick(up(value), words(value)) for value in _grid(top)],
         empty=not known,
+        width=width,
     )
 
 

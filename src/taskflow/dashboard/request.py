@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from litestar import Response
@@ -15,14 +15,18 @@ from taskflow.api.protocol import header
 from taskflow.api.request import ApiRequest
 from taskflow.dashboard.errors import PAGE_HEADERS, ForeignForm, StaleForm
 from taskflow.dashboard.frame import Frame
+from taskflow.dashboard.glances import Glances
 from taskflow.dashboard.links import is_own, link
 from taskflow.dashboard.messages import Message, Undo
 from taskflow.dashboard.rendering import render
 from taskflow.errors import InvalidOption
 
+T = TypeVar("T")
 TOKEN = "token"  # noqa: S105 - the name of a form's field
 BACK = "back"
 CONFIRMED = "confirmed"
+FORM = "taskflow.form"
+"""Key of a scope: the request, once its form was checked; Litestar gives handlers of exceptions another one."""
 _OWN_FIELDS = frozenset({TOKEN, BACK, CONFIRMED})
 
 
@@ -30,13 +34,11 @@ class PageRequest(ApiRequest):
     """A request of the dashboard.
 
     Attributes:
-        checked: Whether the form was read, and is this visitor's.
-        fields: Its fields; of several with one name, the last.
+        fields: The fields of the form, once it was checked; of several with one name, the last.
         lists: The same, with all values of each name.
 
     """
 
-    checked: bool = False
     fields: Mapping[str, str]
     lists: Mapping[str, list[str]]
 
@@ -91,7 +93,27 @@ class PageRequest(ApiRequest):
         self.fields = {name: values[-1] for name, values in lists.items()}
         if not self.frame.visitor.owns(self.fields.get(TOKEN, "")):
             raise StaleForm
-        self.checked = True
+        self.scope[FORM] = self  # type: ignore[literal-required]  # our own key
+
+    async def glance(self, what: str, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
+        """Return what many look at: read at most so many seconds ago, for this visitor, or for all who are not limited.
+
+        Args:
+            what: What it is: all that it depends on.
+            seconds: How old it may be.
+            read: Reads it.
+
+        """
+        visitor = self.frame.visitor
+        return await self._glances.get((what, visitor.name if visitor.limited else ""), seconds, read)
+
+    @property
+    def _glances(self) -> Glances:
+        state = self.app.state
+        if "glances" not in state:
+            state.glances = Glances()
+        found: Glances = state.glances
+        return found
 
     # -- answers ------------------------------------------------------------------------------------------------------
 

@@ -14,20 +14,20 @@ from taskflow.api import errors as api_errors
 from taskflow.api.access import SERVICE, scope_of
 from taskflow.api.answer import matches
 from taskflow.api.app import Beside
-from taskflow.api.errors import Unauthorized
+from taskflow.api.errors import RateLimited, Unauthorized
 from taskflow.api.protocol import header
 from taskflow.application.limited import LimitedService
 from taskflow.dashboard import changes
 from taskflow.dashboard.assets import assets
 from taskflow.dashboard.errors import error_pages
-from taskflow.dashboard.pages import login, overview, servers
-from taskflow.dashboard.request import PageRequest
+from taskflow.dashboard.pages import login, overview, queues, servers
+from taskflow.dashboard.request import FORM, PageRequest
 from taskflow.dashboard.visitor import visitors
 from taskflow.errors import Forbidden, TaskFlowError
 
 _FOREVER = "public, max-age=31536000, immutable"
 _SERVER_ERRORS = 500
-_PAGES = (login, overview, servers, changes)
+_PAGES = (changes, login, overview, queues, servers)
 """Each has its `HANDLERS`."""
 
 
@@ -60,8 +60,9 @@ async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
 def refused(request: Request[Any, Any, Any], error: TaskFlowError) -> Response[Any]:
     """Say on the page that a form was on why what it asks cannot be done; other errors get a page of their own."""
-    if isinstance(request, PageRequest) and request.checked and request.back and error.status < _SERVER_ERRORS:
-        return request.done(str(error), failed=True)
+    form: PageRequest | None = request.scope.get(FORM)  # type: ignore[assignment]  # our own key
+    if form is not None and form.back and error.status < _SERVER_ERRORS and not isinstance(error, RateLimited):
+        return form.done(str(error), failed=True)
     return api_errors.handle(request, error)
 
 
