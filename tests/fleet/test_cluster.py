@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,9 @@ from support.invariants import check_invariants
 from support.topologies import ClusterSetup
 from support.waiting import wait_until
 from taskflow import BrokerUnavailable, Inspector, SyncClient, Task, TaskContext, TaskFlow, TaskInfo, TaskOptions
+from taskflow.application.service import TaskService
+from taskflow.config import load_settings
+from taskflow.wire.keys import SAMPLES_TURN
 
 pytestmark = [
     pytest.mark.stock_redis,
@@ -205,3 +209,31 @@ async def test_while_one_node_is_away_the_queues_of_the_others_go_on(
 
 def _have_run(runs: Counter[str], times: int) -> bool:
     return all(runs[queue] == times for queue in "acd")
+
+
+async def test_the_queues_of_all_nodes_are_seen_at_a_glance(app: TaskFlow, admin: Any, start: Start) -> None:
+    """Each queue's samples lie beside it; the turn, and the counters of types, wherever they may."""
+
+    @app.task("note")
+    async def note() -> None: ...
+
+    worker = await start(concurrency=4)
+    admin.delete(SAMPLES_TURN)
+    for queue in QUEUES:
+        info = await app.client.enqueue("note", queue=queue, retention=timedelta(minutes=1))
+        await app.client.result(info, timeout=20)
+    await worker._tallies.flush()
+    async with TaskService.connect(load_settings(environ={}), app.redis_url) as service:
+        inspector = Inspector(app.client.broker)
+
+        async def sampled() -> bool:
+            each = await inspector.samples(QUEUES, "30d")
+            return {series.pending[-1] for series in each.values()} == {0}
+
+        await wait_until(sampled, 20)
+        overview, redis_info = await service.overview(), await service.redis_info()
+        assert {seen.info.queue: seen.servers for seen in overview.queues} == dict.fromkeys(QUEUES, (worker.id,))
+        assert (redis_info.kind, len(redis_info.nodes)) == ("cluster", 3)
+        assert sum(node.keys for node in redis_info.nodes) > len(QUEUES)
+        assert (await service.type_stats())["note"].succeeded == len(QUEUES)
+        await service.findings()
