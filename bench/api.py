@@ -43,10 +43,10 @@ class Api(Struct, frozen=True):
 
 
 @contextmanager
-def bare(url: str, settings: Mapping[str, str] | None = None, *, niceness: int = 0) -> Iterator[Api]:
+def bare(url: str, settings: Mapping[str, str] | None = None) -> Iterator[Api]:
     """Run the API in a folder without settings, but for those given as in the environment."""
     with tempfile.TemporaryDirectory() as folder:
-        yield from _run(url, Path(folder), settings or {}, {}, niceness)
+        yield from _run(url, Path(folder), settings or {}, {})
 
 
 @contextmanager
@@ -76,14 +76,12 @@ def guarded(url: str) -> Iterator[Api]:
             "X-Forwarded-Proto": "https",
             "X-Request-ID": "bench-1",
         }
-        yield from _run(url, folder, settings, headers, 0)
+        yield from _run(url, folder, settings, headers)
 
 
-def _run(url: str, folder: Path, settings: Mapping[str, str], headers: dict[str, str], niceness: int) -> Iterator[Api]:
+def _run(url: str, folder: Path, settings: Mapping[str, str], headers: dict[str, str]) -> Iterator[Api]:
     port = free_port(HOST)
     command = [sys.executable, "-m", "taskflow", "api", "--redis-url", url, "--host", HOST, "--port", str(port)]
-    if niceness:
-        command = ["nice", "-n", str(niceness), *command]
     environment = processes.environment() | {f"TASKFLOW_{name}": value for name, value in settings.items()}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
