@@ -13,6 +13,8 @@ _HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\
 _SCHEMES = frozenset({b"http", b"https"})
 _MOST_HOPS = 20
 _REMEMBERED = 4096
+_LONGEST = 64
+"""The most characters of an address with its zone and port."""
 
 
 def behind_proxies(app: ASGIApp, trusted: Sequence[str]) -> ASGIApp:
@@ -87,6 +89,11 @@ def _client(scope: Scope, is_trusted: Callable[[str], bool]) -> str:
 
 def _address(text: str) -> str | None:
     """Return the address in one place of the header, which may have a port."""
+    return _read_address(text) if len(text) <= _LONGEST else None  # nobody may fill the memory of what was read
+
+
+@lru_cache(_REMEMBERED)
+def _read_address(text: str) -> str | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
