@@ -291,3 +291,18 @@ async def test_the_application_can_be_mounted_in_another(redis_url: str) -> None
         answer = await http.get("/queue/live")
 
     assert answer.json() == {"status": "alive"}
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (TASKS, "GET, OPTIONS, POST"),
+        (f"{TASKS}/1", "DELETE, GET, OPTIONS, PATCH"),
+        ("/api/v1/schedules/nightly", "DELETE, GET, OPTIONS, PUT"),
+        ("/health", "GET, OPTIONS"),
+    ],
+)
+async def test_options_names_all_methods_of_a_path(http: httpx.AsyncClient, path: str, allowed: str) -> None:
+    answer = await http.options(path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (204, allowed)

@@ -218,3 +218,22 @@ async def test_an_empty_batch_is_no_error(http: httpx.AsyncClient) -> None:
     answer = await http.post("/api/v1/tasks/batch", json={"tasks": []})
 
     assert answer.json() == {"created": 0, "failed": 0, "results": []}
+
+
+async def test_what_is_empty_counts_as_not_said(http: httpx.AsyncClient, publish: Any) -> None:
+    await publish()
+    body = {"type": "demo", "payload": {"message": "hi"}}
+    empty = {"queue": "", "timeout": "", "process_at": "", "unique": "", "metadata": None}
+
+    first = await http.post("/api/v1/tasks", json=body | empty)
+    second = await http.post("/api/v1/tasks", json=body | {"timeout": "0s", "unique": "0s"})
+    plain = await http.post("/api/v1/tasks", json=body)
+    tasks = [
+        (await http.get(answer.headers["location"], params={"queue": ""})).json() for answer in (first, second, plain)
+    ]
+    listed = await http.get("/api/v1/tasks", params={"queue": "", "status": "", "size": 0})
+    stats = await http.get("/api/v1/queues/stats", params={"queue": ""})
+
+    assert [(task["queue"], task["timeout"], task["state"]) for task in tasks] == [("default", "30m", "pending")] * 3
+    assert (listed.status_code, listed.json()) == (200, [])
+    assert [queue["queue"] for queue in stats.json()] == ["default"]

@@ -497,3 +497,39 @@ async def test_history_and_info(http: httpx.AsyncClient, client: Client) -> None
         "first_entry": history["history"][0]["stream_id"],
         "last_entry": history["history"][1]["stream_id"],
     }
+
+
+async def test_the_history_begins_where_it_is_asked_to(http: httpx.AsyncClient, client: Client) -> None:
+    stream = ProgressStream(client.broker)
+    for percentage in (1, 2, 3):
+        await stream.publish(Progress(task_id="1", percentage=percentage))
+    ids = [entry.stream_id for entry in await stream.history("1")]
+    path = f"{TASKS}/1/progress/history"
+
+    counts = [(await http.get(path, params={"start_id": start})).json()["count"] for start in ("-", "", "0", *ids)]
+    wrong = await http.get(path, params={"start_id": "first"})
+
+    assert counts == [3, 3, 3, 3, 2, 1]
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "INVALID_REQUEST")
+
+
+async def test_a_stream_of_what_is_new_has_nothing_older(live: httpx.AsyncClient, client: Client) -> None:
+    await client.enqueue("demo", task_id="1")
+    stream = ProgressStream(client.broker)
+    await stream.publish(Progress(task_id="1", percentage=1))
+    path = f"{TASKS}/1/progress/stream"
+
+    async with viewing(live, f"{path}?start_id=$") as new, viewing(live, f"{path}?start_id=0") as whole:
+        await stream.publish(Progress(task_id="1", percentage=2))
+        seen = [await new.next(), await whole.next(), await whole.next()]
+
+    assert [event.data["percentage"] for event in seen if event] == [2, 1, 2]
+
+
+async def test_numbers_out_of_bounds_break_no_reader(http: httpx.AsyncClient, raw: redis.Redis) -> None:
+    raw.xadd("progress:1", {"task_id": "1", "percentage": "1e300", "timestamp_ms": "1e300"})
+
+    answer = await http.get(f"{TASKS}/1/progress")
+
+    assert answer.status_code == 200
+    assert answer.json()["progress"]["percentage"] == 100

@@ -142,7 +142,7 @@ def _item(name: str, schema: dict[str, Any], text: str, place: str, required: bo
 
 def _type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
-        return " or ".join(f"`{value}`" for value in schema["enum"])
+        return " or ".join(f"`{value}`" if value else "empty" for value in schema["enum"])
     if "$ref" in schema:
         return "object"
     options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]

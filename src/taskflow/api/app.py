@@ -102,7 +102,9 @@ def create_api(
         openapi_config=docs.OPENAPI,
     )
     litestar.state.around = around
-    return _wrapped(cast("ASGIApp", litestar), around, beside)
+    methods = {route.path_format: sorted(getattr(route, "methods", ())) for route in litestar.routes}
+    app = middleware.all_methods(cast("ASGIApp", litestar), methods)
+    return _wrapped(app, around, beside)
 
 
 def _wrapped(app: ASGIApp, around: Surroundings, beside: Beside | None) -> ASGIApp:

@@ -15,21 +15,22 @@ from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import tasks as schemas
 from taskflow.api.tasks import read_state
 from taskflow.application.commands import Action, SteerMatching
+from taskflow.broker.steering import ARCHIVE, CANCEL, DELETE, RUN, Order
 from taskflow.errors import InvalidOption, InvalidQueue, InvalidTaskState, QueueNotFound
 
 MAX_SECONDS = 20.0
 """After which a request answers with what it has done: proxies and clients wait no longer than 30 or 60 s by habit."""
-_WORDS: dict[Action, tuple[str, str]] = {
-    "run": ("Run tasks now", "tasks run"),
-    "archive": ("Give up tasks", "tasks archived"),
-    "delete": ("Delete tasks", "tasks deleted"),
-    "cancel": ("Cancel tasks", "tasks cancelled"),
+_WORDS: dict[Action, tuple[str, str, Order]] = {
+    "run": ("Run tasks now", "tasks run", RUN),
+    "archive": ("Give up tasks", "tasks archived", ARCHIVE),
+    "delete": ("Delete tasks", "tasks deleted", DELETE),
+    "cancel": ("Cancel tasks", "tasks cancelled", CANCEL),
 }
 
 
 def _handler(action: Action) -> HTTPRouteHandler:
     """Return the handler that does something to all tasks of a state."""
-    summary, event = _WORDS[action]
+    summary, event, order = _WORDS[action]
 
     async def steer(
         request: ApiRequest,
@@ -74,6 +75,7 @@ def _handler(action: Action) -> HTTPRouteHandler:
             "errors": (InvalidOption, InvalidTaskState, InvalidQueue, QueueNotFound),
             "scope": "admin",
             "limited": True,
+            "values": {"status": sorted(order.states)},
         },
         operation_id=f"{action}AllTasks",
         summary=summary,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -13,7 +13,7 @@ from litestar import Litestar, Response, Router, get
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Tag
 
-from taskflow.api import samples
+from taskflow.api import followups, samples
 from taskflow.api.access import scope_of
 from taskflow.api.errors import (
     BodyTooLarge,
@@ -58,7 +58,7 @@ def document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI document: Litestar's, with what our own code does: request bodies, entity tags, errors.
 
     A handler says in its `opt` what its `body` is, which `headers` it reads by itself, which it `sends`, which `errors` it can
-    answer with, whether it has an `etag`, and whether a viewer can be told that it has had all (`done`).
+    answer with, which `values` a parameter has, whether it has an `etag`, and whether a viewer can be told that it has had all (`done`).
     """
     found: dict[str, Any] = app.openapi_schema.to_schema()
     notes = {
@@ -72,6 +72,8 @@ def document(app: Litestar) -> dict[str, Any]:
     body_schemas = dict(zip(bodies, schemas, strict=False))
     for path, item in found["paths"].items():
         for method, operation in item.items():
+            if path == "/metrics":
+                _describe_errors(operation, (Unauthorized, Forbidden, RateLimited), schemas[-1])
             if not path.startswith("/api/"):
                 continue
             opt = notes[operation["operationId"]]
@@ -86,12 +88,14 @@ def document(app: Litestar) -> dict[str, Any]:
             _describe_headers(operation, opt.get("headers", {}))
             _describe_sent(operation, opt.get("sends", {}))
             _simplify(operation)
+            _describe_values(operation, opt.get("values", {}))
             _describe_errors(operation, errors, schemas[-1])
     if root := app.state.around.settings.server.http.root_path:
         found["servers"] = [{"url": root}]
     if app.state.around.guarded:
         _describe_access(found, notes)
     samples.add_to(found)
+    followups.add_to(found)
     _describe_answers(found)
     return found
 
@@ -108,6 +112,13 @@ def _simplify(operation: dict[str, Any]) -> None:
         if (options := parameter["schema"].pop("oneOf", None)) is not None:
             parameter["schema"] |= options[0]
     operation["responses"].pop("400", None)
+
+
+def _describe_values(operation: dict[str, Any], values: Mapping[str, Sequence[str]]) -> None:
+    """Name the values that a parameter may have in this operation."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] in values:
+            parameter["schema"]["enum"] = values[parameter["name"]]
 
 
 def _describe_answers(found: dict[str, Any]) -> None:
@@ -138,8 +149,6 @@ def _describe_access(found: dict[str, Any], notes: dict[str, dict[str, Any]]) ->
             if path.startswith("/api/") or path == "/metrics":
                 scope = scope_of(notes[operation["operationId"]], method)
                 operation["security"] = [{"bearer": [scope]}, {"key": [scope]}]
-                operation["responses"].setdefault("401", {"description": Unauthorized.__doc__})
-                operation["responses"].setdefault("403", {"description": Forbidden.__doc__})
 
 
 def _describe_tag(operation: dict[str, Any]) -> None:

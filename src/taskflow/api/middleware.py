@@ -29,6 +29,7 @@ _ALLOWED_HEADERS = (
 )
 _EXPOSED_HEADERS = b"X-Request-ID, X-Total-Count, X-Next-Cursor, Link, Location, ETag, Retry-After"
 _PROBES = frozenset({"/health", "/ready", "/live"})
+_NO_CONTENT = 204
 _PREFLIGHT_SECONDS = b"600"
 
 
@@ -175,6 +176,28 @@ async def _answer_preflight(send: Send, origin: bytes) -> None:
     ]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
+
+
+def all_methods(app: ASGIApp, methods: Mapping[str, Sequence[str]]) -> ASGIApp:
+    """Let the answer to OPTIONS name all methods of a path; the router names those of one of its handlers.
+
+    Args:
+        app: The router.
+        methods: The methods of each path, as its template is written in `scope["path_template"]`.
+
+    """
+
+    async def with_all_methods(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_allow(message: Message) -> None:
+            known = methods.get(scope.get("path_template", ""))
+            if message["type"] == "http.response.start" and message["status"] == _NO_CONTENT and known:
+                others = [(name, value) for name, value in message["headers"] if name != b"allow"]
+                message["headers"] = [*others, (b"allow", ", ".join(known).encode())]
+            await send(message)
+
+        await app(scope, receive, send_with_allow if scope.get("method") == "OPTIONS" else send)
+
+    return with_all_methods
 
 
 def rate_limit(app: ASGIApp, buckets: Buckets) -> ASGIApp:

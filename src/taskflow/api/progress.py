@@ -42,7 +42,7 @@ async def latest(request: ApiRequest, task_id: TaskId, queue: Queue = None) -> A
 
 @get(
     "/tasks/{task_id:str}/progress/history",
-    opt={"errors": (InvalidOption, InvalidTaskId)},
+    opt={"errors": (InvalidOption, InvalidTaskId, TaskNotFound)},
     operation_id="getProgressHistory",
     summary="Read all progress of a task",
 )
@@ -53,7 +53,10 @@ async def history(
         str, QueryParameter(description="Begin with the entry of this stream_id; `-`: the oldest.")
     ] = "-",
 ) -> Answer[schemas.ProgressHistory]:
-    """Return what is kept of a task's progress, oldest first."""
+    """Return what is kept of a task's progress, oldest first; none of a task that nobody knows.
+
+    A key that is limited to some queues is answered 404 unless the task is there, in one of them.
+    """
     start = None if start_id in {"", "-"} else start_id
     found = await request.service.progress.history(task_id, start=start)
     entries = [schemas.progress_entry(entry) for entry in found]
@@ -62,12 +65,15 @@ async def history(
 
 @get(
     "/tasks/{task_id:str}/progress/info",
-    opt={"errors": (InvalidTaskId,)},
+    opt={"errors": (InvalidTaskId, TaskNotFound)},
     operation_id="getProgressInfo",
     summary="Read how much progress there is",
 )
 async def info(request: ApiRequest, task_id: TaskId) -> Answer[schemas.ProgressInfoBody]:
-    """Return how much progress a task has published."""
+    """Return how much progress a task has published; none of a task that nobody knows.
+
+    A key that is limited to some queues is answered 404 unless the task is there, in one of them.
+    """
     found = await request.service.progress.info(task_id)
     body = schemas.ProgressInfoBody(
         task_id=task_id,

@@ -12,6 +12,7 @@ from taskflow.api.parameters import QueueName
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import queues as schemas
 from taskflow.application.commands import RemoveQueue
+from taskflow.broker.inspector import MAX_HISTORY_DAYS
 from taskflow.errors import InvalidOption, InvalidQueue, QueueActive, QueueNotEmpty, QueueNotFound
 from taskflow.task import check_queue
 
@@ -50,7 +51,12 @@ async def read(request: ApiRequest, queue: QueueName) -> Answer[schemas.QueueDet
 async def history(
     request: ApiRequest,
     queue: QueueName,
-    days: Annotated[int, QueryParameter(description="How many days, 1 to 3,660.")] = 30,
+    days: Annotated[
+        int,
+        QueryParameter(
+            description="How many days, 1 to 3,660.", schema_extra={"minimum": 1, "maximum": MAX_HISTORY_DAYS}
+        ),
+    ] = 30,
 ) -> Answer[list[schemas.DayBody]]:
     """Return what a queue did on each of the last days (UTC), today first. The counters are kept for 90 days."""
     return Answer([schemas.day(stats) for stats in await request.service.history(queue, days)])

@@ -16,6 +16,8 @@ from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import schedules as schemas
 from taskflow.api.schemas.tasks import Created, created
 from taskflow.api.schemas.values import Message
+from taskflow.application.queries import MAX_PAGE
+from taskflow.application.schedules import MAX_PAGE_SIZE, MAX_PREVIEW
 from taskflow.errors import (
     DuplicateTask,
     InvalidOption,
@@ -76,7 +78,14 @@ async def create(request: ApiRequest) -> Answer[schemas.ScheduleDetails]:
 async def read(
     request: ApiRequest,
     schedule_id: ScheduleId,
-    runs: Annotated[int, QueryParameter(name="next", description="How many of its next times, 1 to 1,000.")] = 5,
+    runs: Annotated[
+        int,
+        QueryParameter(
+            name="next",
+            description="How many of its next times, 1 to 1,000.",
+            schema_extra={"minimum": 1, "maximum": MAX_PREVIEW},
+        ),
+    ] = 5,
 ) -> Answer[schemas.ScheduleDetails]:
     """Return a periodic task with its next times, as if it were not paused."""
     return Tagged(await _details(request, schedule_id, runs))
@@ -171,8 +180,15 @@ async def resume(request: ApiRequest, schedule_id: ScheduleId) -> Answer[schemas
 async def events(
     request: ApiRequest,
     schedule_id: ScheduleId,
-    page: Annotated[int, QueryParameter(description="Counts from 0.")] = 0,
-    size: Annotated[int, QueryParameter(description="Events on a page, 1 to 1,000.")] = 20,
+    page: Annotated[
+        int, QueryParameter(description="Counts from 0.", schema_extra={"minimum": 0, "maximum": MAX_PAGE})
+    ] = 0,
+    size: Annotated[
+        int,
+        QueryParameter(
+            description="Events on a page, 1 to 1,000.", schema_extra={"minimum": 1, "maximum": MAX_PAGE_SIZE}
+        ),
+    ] = 20,
 ) -> Answer[list[schemas.EventBody]]:
     """Return one page of what a periodic task has enqueued, the newest first."""
     found = await request.service.schedules.events(schedule_id, page=page, size=size)

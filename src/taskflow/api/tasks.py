@@ -19,9 +19,9 @@ from taskflow.api.errors import PreconditionFailed
 from taskflow.api.parameters import IfMatch, Queue, TaskId
 from taskflow.api.request import ApiRequest
 from taskflow.api.schemas import tasks as schemas
-from taskflow.api.schemas.values import Message
+from taskflow.api.schemas.values import DURATION, Message
 from taskflow.application.commands import ArchiveTask, CancelTask, DeleteTask, RunTask
-from taskflow.application.queries import GetTask, ListTasks, ScanTasks
+from taskflow.application.queries import MAX_PAGE, MAX_PAGE_SIZE, GetTask, ListTasks, ScanTasks
 from taskflow.errors import (
     InvalidOption,
     InvalidPayload,
@@ -65,11 +65,17 @@ async def list_tasks(
     *,
     queue: Annotated[str | None, QueryParameter(description="Default: the setting queues.default.")] = None,
     status: Annotated[
-        str,
-        QueryParameter(description="The state: pending, active, scheduled, retry, archived, completed, aggregating."),
+        str, QueryParameter(description="The state; empty: active.", schema_extra={"enum": ["", *TaskState]})
     ] = _STATE,
-    page: Annotated[int, QueryParameter(description="Counts from 0.")] = 0,
-    size: Annotated[int, QueryParameter(description="Tasks on a page, 1 to 1,000; 0 is 20.")] = _SIZE,
+    page: Annotated[
+        int, QueryParameter(description="Counts from 0.", schema_extra={"minimum": 0, "maximum": MAX_PAGE})
+    ] = 0,
+    size: Annotated[
+        int,
+        QueryParameter(
+            description="Tasks on a page, 1 to 1,000; 0 is 20.", schema_extra={"minimum": 0, "maximum": MAX_PAGE_SIZE}
+        ),
+    ] = _SIZE,
     task_type: Annotated[str | None, QueryParameter(name="type", description="Only tasks of this type.")] = None,
     text: Annotated[
         str | None, QueryParameter(name="q", description="Only tasks whose id, last error or payload holds this text.")
@@ -142,7 +148,12 @@ async def result(
     request: ApiRequest,
     task_id: TaskId,
     queue: Queue = None,
-    wait: Annotated[str, QueryParameter(description="How long to wait for the task's end, at most 60s.")] = "0s",
+    wait: Annotated[
+        str,
+        QueryParameter(
+            description="How long to wait for the task's end, at most 60s.", schema_extra={"pattern": DURATION}
+        ),
+    ] = "0s",
 ) -> Answer[schemas.ResultBody]:
     """Return the result of a task that has ended; 202 while it has not."""
     span = min(read_span("wait", wait), MAX_WAIT)

@@ -8,6 +8,8 @@ from taskflow.task import TaskInfo, TaskState
 
 MAX_PAGE_SIZE = 1000
 """The most tasks on one page."""
+MAX_PAGE = 1_000_000_000
+"""The last page that can be asked for."""
 
 
 class GetTask(Struct, frozen=True):

@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from taskflow.application.commands import CreateTask, PutSchedule
+from taskflow.application.queries import MAX_PAGE
 from taskflow.broker.schedule_entry import AsynqEntry, ScheduleEntry, ScheduleEvent, ScheduleState
 from taskflow.broker.schedules import Pulse, ScheduleStore
 from taskflow.client import Client
@@ -166,8 +167,8 @@ class ScheduleService:
 
     async def events(self, entry_id: str, *, page: int = 0, size: int = 20) -> builtins.list[ScheduleEvent]:
         """Return one page (from 0) of what a periodic task has enqueued, the newest first. Raises `ScheduleNotFound`."""
-        if page < 0:
-            raise InvalidOption("page", f"must be at least 0, not {page}")
+        if not 0 <= page <= MAX_PAGE:
+            raise InvalidOption("page", f"must be a number from 0 to {MAX_PAGE}, not {page}")
         if not 1 <= size <= MAX_PAGE_SIZE:
             raise InvalidOption("size", f"must be a number from 1 to {MAX_PAGE_SIZE}, not {size}")
         events = await self._store.events(entry_id, page=page, size=size)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from taskflow.application.commands import SteerMatching
-from taskflow.application.queries import MAX_PAGE_SIZE, ListTasks, ScanTasks, Selection, SelectTasks, TaskPage
+from taskflow.application.queries import MAX_PAGE, MAX_PAGE_SIZE, ListTasks, ScanTasks, Selection, SelectTasks, TaskPage
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.steering import Progress, check_group
 from taskflow.errors import InvalidOption, QueueNotFound
@@ -14,7 +14,6 @@ from taskflow.task import QueueInfo, TaskInfo, TaskState, check_queue
 
 SCAN_LIMIT = 10_000
 """How many tasks a page with a filter looks at."""
-_MAX_PAGE = 1_000_000_000
 _SAMPLE = 10
 
 
@@ -115,8 +114,8 @@ class TaskSearch:
 
 
 def _check_page(query: ListTasks) -> None:
-    if not 0 <= query.page <= _MAX_PAGE:
-        raise InvalidOption("page", f"must be a number from 0 to {_MAX_PAGE}, not {query.page}")
+    if not 0 <= query.page <= MAX_PAGE:
+        raise InvalidOption("page", f"must be a number from 0 to {MAX_PAGE}, not {query.page}")
     check_listing(query)
 
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from taskflow.api.schemas.unique import UniqueBody, unique_body
 from taskflow.api.schemas.values import Encoding, MaxRetries, Retention, Span, Timeout, json_or_base64, span
 from taskflow.application.schedules import ScheduleInfo
-from taskflow.broker.schedule_entry import ScheduleEntry, ScheduleEvent
+from taskflow.broker.schedule_entry import MAX_CATCH_UP, ScheduleEntry, ScheduleEvent
 from taskflow.cron import Missed
 from taskflow.durations import format_duration
 
@@ -49,7 +49,13 @@ class PutScheduleBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             description="What becomes of times at which no scheduler ran: `skip`, `once` (the last), `all` up to `catch_up`.",
         ),
     ] = "skip"
-    catch_up: Annotated[int, Meta(description="How many missed times `all` makes up for, 1 to 10,000.")] = 100
+    catch_up: Annotated[
+        int,
+        Meta(
+            description="How many missed times `all` makes up for, 1 to 10,000.",
+            extra_json_schema={"minimum": 1, "maximum": MAX_CATCH_UP},
+        ),
+    ] = 100
     jitter: Annotated[Span, Meta(description="Each task falls due up to this much later, at random.")] = "0s"
 
 

@@ -69,7 +69,10 @@ class BatchBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Tasks to create. Each is looked at by itself: one that cannot be used does not stop the others."""
 
     tasks: Annotated[
-        list[CreateTaskBody], Meta(description="Up to 10,000 (`server.http.batch_limit`), each as in `POST /tasks`.")
+        list[CreateTaskBody | Any],
+        Meta(
+            description="Up to 10,000 (`server.http.batch_limit`), each as in `POST /tasks`; another one fails alone."
+        ),
     ]
 
 

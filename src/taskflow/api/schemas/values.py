@@ -10,14 +10,28 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from taskflow.durations import format_duration
+from taskflow.task import MAX_RETRIES
 
-Span = Annotated[str, Meta(description="A duration as Go writes it.", examples=["30s", "1h30m"])]
-Time = Annotated[str, Meta(description="A time, RFC 3339 with its zone.", examples=["2030-01-31T12:00:00Z"])]
+DURATION = r"^([+]?(0|(([0-9]+[.]?[0-9]*|[.][0-9]+)(h|ms|m|s|us|µs|μs|ns))+))?$"
+"""What a duration looks like; an empty text is as if it were not sent."""
+Span = Annotated[
+    str,
+    Meta(description="A duration as Go writes it.", examples=["30s", "1h30m"], extra_json_schema={"pattern": DURATION}),
+]
+Time = Annotated[
+    str,
+    Meta(
+        description="A time, RFC 3339 with its zone.",
+        examples=["2030-01-31T12:00:00Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
 MaxRetries = Annotated[
     int | None,
     Meta(
         description="How often a failed task is tried again; 0 means never. Default: what its type says, else 3 "
-        "(`tasks.max_retries`)."
+        "(`tasks.max_retries`).",
+        extra_json_schema={"minimum": 0, "maximum": MAX_RETRIES},
     ),
 ]
 Timeout = Annotated[
