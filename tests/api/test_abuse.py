@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from support.abuse.row import KINDS, abuses
 from support.abuse.table import FORGED, MARK
 from support.api_process import ApiProcess, api_process
 from support.attack import Attack
-from support.waiting import wait_until
+from support.waiting import wait_until, wait_until_sync
 
 LONG = os.environ.get("TASKFLOW_LONG") == "1"
 COUNT = 10_000 if LONG else 400
@@ -55,8 +57,8 @@ def honest_client(port: int) -> Iterator[dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.timeout(900 if LONG else 120)
 async def test_abuses_harm_nobody(redis_url: str, raw: redis.Redis, tmp_path: Path, record_property: Any) -> None:
-    settings = {"SERVER_HTTP_READ_TIMEOUT": f"{READ_TIMEOUT:g}s", "API_ALLOW_TYPES": '["demo"]'}
-    with api_process(redis_url, tmp_path, **settings) as api:
+    timeout = f"{READ_TIMEOUT:g}s"
+    with api_process(redis_url, tmp_path, SERVER_HTTP_READ_TIMEOUT=timeout, API_ALLOW_TYPES='["demo"]') as api:
         await Attack(api.port, patience=PATIENCE).send_all(abuses(WARM_UP, SEED + 1))
         before, memory = await _settled(api, raw), api.memory
         attack = Attack(api.port, patience=PATIENCE)
@@ -83,6 +85,32 @@ async def test_abuses_harm_nobody(redis_url: str, raw: redis.Redis, tmp_path: Pa
     assert took[int(len(took) * 0.99)] < 1
     assert grown < GROWTH
     _check_log(log)
+
+
+def test_a_server_without_descriptors_left_serves_again_once_they_are_free(redis_url: str, tmp_path: Path) -> None:
+    """Connections without a request are closed after the read timeout; until then new ones are turned away, and nothing is logged."""
+    with api_process(redis_url, tmp_path, descriptors=100, SERVER_HTTP_READ_TIMEOUT="1s") as api:
+        before = api.log.read_bytes()
+        with ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(socket.create_connection(("127.0.0.1", api.port)))
+            wait_until_sync(lambda: api.descriptors >= 99)
+            wait_until_sync(lambda: _serves(api), 15)
+        assert api.log.read_bytes() == before
+
+
+def _serves(api: ApiProcess) -> bool:
+    try:
+        return api.ask("/health")[0] == 200
+    except (OSError, HTTPException):
+        return False
+
+
+def test_the_server_allows_itself_as_many_descriptors_as_it_may_have(redis_url: str, tmp_path: Path) -> None:
+    with api_process(redis_url, tmp_path, descriptors=2000) as api:
+        limits = Path(f"/proc/{api.pid}/limits").read_text()
+
+    assert re.search(r"Max open files +2000 +2000", limits)
 
 
 def _descriptors(api: ApiProcess, raw: redis.Redis) -> int:

@@ -59,11 +59,17 @@ class ApiProcess:
 
 
 @contextmanager
-def api_process(redis_url: str, folder: Path, **settings: str) -> Iterator[ApiProcess]:
-    """Run an API process; settings are named as in the environment (`SERVER_HTTP_READ_TIMEOUT="1s"`)."""
+def api_process(redis_url: str, folder: Path, *, descriptors: int = 0, **settings: str) -> Iterator[ApiProcess]:
+    """Run an API process; settings are named as in the environment (`SERVER_HTTP_READ_TIMEOUT="1s"`).
+
+    With `descriptors`, it may have no more open at once, and at most 100 at its start.
+    """
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TASKFLOW_")}
     environ |= {"TASKFLOW_REDIS_URL": redis_url} | {f"TASKFLOW_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "taskflow", "api", "--port", "0"]
+    if descriptors:
+        soft = min(descriptors, 100)  # which it may raise
+        command = ["sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {descriptors} && exec "$@"', "sh", *command]
     log = folder / "api.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=output, stderr=output)

@@ -110,8 +110,10 @@ def _run(settings: Settings, leash: int | None, listen_fd: int | None) -> None:
 
     from taskflow.asgi import serve
     from taskflow.cli import loop
+    from taskflow.cli.descriptors import allow_many
     from taskflow.cli.leash import Leash
 
+    allow_many()
     server = serve(settings, handle_signals=False)
     listener = None
     if listen_fd is not None:
