@@ -112,7 +112,6 @@ ROWS: dict[str, dict[int, Ask]] = {
         200: Ask(),
         400: Ask(query="tasks=true"),
         404: Ask(query="queue=nowhere"),
-        503: Ask(query="queue=default", server="down"),
     },
     **dict.fromkeys(("runAllTasks", "archiveAllTasks", "deleteAllTasks", "cancelAllTasks"), _ALL_OF_QUEUE),
     "listTaskTypes": {200: Ask()},

@@ -102,13 +102,13 @@ class QueueChanges:
             InvalidOption: Tasks are asked for, but no queue is named.
 
         """
-        if queue is None:
-            if tasks:
-                raise InvalidOption("tasks", "name the queue whose tasks to follow")
-        else:
+        if queue is not None:
             check_queue(queue)
-            if queue not in await self._inspector.queues():
-                raise QueueNotFound(queue)
+        elif tasks:
+            raise InvalidOption("tasks", "name the queue whose tasks to follow")
+        known = await self._inspector.queues()
+        if queue is not None and queue not in known:
+            raise QueueNotFound(queue)
         return self._changes(queue, tasks=tasks)
 
     async def _changes(self, queue: str | None, *, tasks: bool) -> AsyncGenerator[Changes, None]:
