@@ -1,7 +1,7 @@
 """TaskFlow: a distributed task queue on Redis that speaks asynq's format.
 
 This is the public door; everything else may move. Behind it, a module imports only lower floors:
-errors, checks, durations, signals, urls, unique, task, cron, config [0] < wire [1] < broker [2] < client, worker [3] < application,
+errors, checks, durations, signals, urls, webhooks, unique, task, cron, config [0] < wire [1] < broker [2] < client, worker [3] < application,
 observability, scheduler [4] < app, testing, api [5] < asgi [7] < cli [8].
 
 The names are imported when first used: a program that only wants to print its help does not wait for a Redis client.

@@ -167,6 +167,7 @@ class TaskFlow:
         max_retries: int | None = None,
         timeout: timedelta | None = None,
         unique: timedelta | Unique | None = None,
+        callback_url: str | None = None,
         executor: Executor | None = None,
         middleware: Iterable[Middleware] = (),
         backoff: Backoff | None = None,
@@ -181,6 +182,8 @@ class TaskFlow:
             max_retries: How often a failed one is tried again. Default 25.
             timeout: How long an attempt may take. Default 30 minutes.
             unique: For how long no other one of the same payload and queue is enqueued, or a `Unique`. Default: no lock.
+            callback_url: Where a webhook tells of the end of each task; its host must be one that the settings allow
+                (`webhooks.allow_hosts`). Default: nowhere.
             executor: Where a `def` function runs: `thread` (default) or `process`.
             middleware: Layers around this handler only, inside the application's; the first the outermost.
             backoff: How long a failed one waits before its next attempt; see `TaskFlow`. Default: the application's.
@@ -189,7 +192,7 @@ class TaskFlow:
 
         Raises:
             ConfigError: The type has a handler, or the function's signature cannot be a handler's.
-            InvalidOption: The type, the queue or the unique lock cannot be used.
+            InvalidOption: The type, the queue, the unique lock or the callback URL cannot be used.
 
         """
         retries = RetryPolicy(backoff=backoff, is_failure=is_failure, on_dead=on_dead)
@@ -203,6 +206,7 @@ class TaskFlow:
                 max_retries=max_retries,
                 timeout=timeout,
                 unique=unique,
+                callback_url=callback_url,
                 retries=retries,
                 middleware=middleware,
             )

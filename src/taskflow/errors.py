@@ -9,6 +9,7 @@ TaskFlowError
 │   ├── InvalidTimeout       400 INVALID_TIMEOUT
 │   ├── InvalidProcessAt     400 INVALID_PROCESS_AT
 │   ├── InvalidUnique        400 INVALID_UNIQUE
+│   ├── InvalidCallbackUrl   400 INVALID_CALLBACK_URL  it is no URL, or the settings do not allow its host
 │   ├── InvalidQueue         400 INVALID_QUEUE
 │   ├── InvalidTaskId        400 INVALID_TASK_ID
 │   └── InvalidTaskState     400 INVALID_TASK_STATE
@@ -33,6 +34,7 @@ TaskFlowError
 ├── ConfigError              -                        settings that cannot be used
 ├── UnsupportedServer        -                        the Redis server is too old or set up to lose tasks
 ├── MessageInvalid           -                        bytes that are not a task message
+├── InvalidSignature         -                        `webhooks.verify`: the request is not ours, or too old
 ├── AggregateFailed          -                        a group could not be aggregated; its tasks go back into it
 ├── StartFailed              -                        what a worker opens at its start could not be opened
 ├── NoCurrentTask            -                        `current_context` was called where no task runs
@@ -47,6 +49,7 @@ AttemptError
 ├── WorkerDied                                        its worker is gone, for the last time that is borne
 ├── TargetRefused                                     an HTTP request may not be sent there
 ├── TargetUnreachable                                 an HTTP request was not answered
+├── TargetFailed                                      an HTTP request was answered, but not with success
 └── HandlerExit                                       the handler raised SystemExit or KeyboardInterrupt
 
 raised by handlers, to steer what becomes of their task:
@@ -167,6 +170,15 @@ class InvalidUnique(InvalidOption):
 
     def __init__(self, reason: str) -> None:
         super().__init__("unique", reason)
+
+
+class InvalidCallbackUrl(InvalidOption):
+    """The callback URL is none, or the settings do not allow its host."""
+
+    code = "INVALID_CALLBACK_URL"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("callback_url", reason)
 
 
 class InvalidQueue(InvalidOption):
@@ -499,6 +511,10 @@ class MessageInvalid(TaskFlowError, ValueError):
     """The bytes are not a task message."""
 
 
+class InvalidSignature(TaskFlowError, ValueError):
+    """A webhook's signature does not fit its body and the secret, or it was sent too long ago."""
+
+
 class AggregateFailed(TaskFlowError):
     """A group's tasks could not be made into one; they go back into the group. The worker logs it."""
 
@@ -577,6 +593,15 @@ class TargetUnreachable(AttemptError, ConnectionError):
     def __init__(self, target: str, reason: str) -> None:
         super().__init__(f"{target}: {reason}")
         self.target = target
+
+
+class TargetFailed(AttemptError):
+    """The target answered a request with a status that does not say success."""
+
+    def __init__(self, target: str, status: int) -> None:
+        super().__init__(f"{target}: answered with the status {status}")
+        self.target = target
+        self.answer_status = status
 
 
 class HandlerExit(AttemptError):

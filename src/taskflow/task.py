@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from taskflow.checks import check_moment, check_span, check_text, encodable
 from taskflow.errors import (
+    InvalidCallbackUrl,
     InvalidOption,
     InvalidProcessAt,
     InvalidQueue,
@@ -23,6 +24,7 @@ from taskflow.errors import (
     InvalidTimeout,
 )
 from taskflow.unique import Unique
+from taskflow.urls import HttpUrl
 
 DEFAULT_QUEUE = "default"
 DEFAULT_MAX_RETRIES = 25
@@ -31,6 +33,8 @@ DEFAULT_TIMEOUT = timedelta(minutes=30)
 """How long an attempt may take when neither timeout nor deadline is given (asynq's own default)."""
 MAX_QUEUE_BYTES = 128
 MAX_TASK_ID_BYTES = 256
+CALLBACK_HEADER = "taskflow:callback_url"
+"""The header in which a task's callback URL travels; the part `tell` of the scripts names it too."""
 MAX_RETRIES = 2**31 - 1
 """The wire carries the number of retries as int32."""
 
@@ -76,16 +80,30 @@ def check_task_id(task_id: object) -> None:
         raise InvalidTaskId(f"must be UTF-8 text of at most {MAX_TASK_ID_BYTES} bytes")
 
 
-def _check_group(group: str) -> None:
+def _check_group(group: str, callback_url: str | None) -> None:
     check_text("group", group)
     if not group:
         raise InvalidOption("group", "must not be empty; leave it out for a task without a group")
+    if callback_url is not None:
+        raise InvalidCallbackUrl("a task in a group never ends by itself; give one to the task that takes its place")
 
 
-def _check_headers(headers: Mapping[str, str]) -> None:
+def _check_headers(headers: Mapping[str, str], callback_url: str | None) -> None:
     for name, value in headers.items():
         check_text("headers", name)
         check_text("headers", value)
+        if name == CALLBACK_HEADER:
+            raise InvalidOption("headers", f"must not name {CALLBACK_HEADER!r}; give a callback_url instead")
+    if callback_url is not None:
+        check_callback_url(callback_url)
+
+
+def check_callback_url(url: object) -> HttpUrl:
+    """Return the parts of a URL that is to hear of a task's end. Raises `InvalidCallbackUrl`."""
+    try:
+        return HttpUrl.parse(url)
+    except ValueError as error:
+        raise InvalidCallbackUrl(str(error)) from None
 
 
 class TaskState(StrEnum):
@@ -119,6 +137,7 @@ class EnqueueOptions(TypedDict, total=False):
     retention: timedelta
     group: str | None
     headers: Mapping[str, str]
+    callback_url: str | None
 
 
 class TaskOptions(Struct, frozen=True, kw_only=True):
@@ -137,6 +156,8 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
         retention: How long the task and its result are kept after success, in whole seconds (rounded up). Default 0: gone when done.
         group: Collect the task in this group, to be aggregated with others.
         headers: Text pairs that travel with the task.
+        callback_url: An http or https URL that a webhook is sent to when the task has ended; its host must be one that the
+            workers allow. Not with `group`. Default: none.
 
     Raises:
         InvalidOption: Or one of its subclasses; `option` names the culprit.
@@ -154,6 +175,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     retention: timedelta = _ZERO
     group: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    callback_url: str | None = None
 
     def __post_init__(self) -> None:
         check_queue(self.queue)
@@ -174,8 +196,8 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
         if self.retention is not _ZERO:
             check_span(InvalidOption, "retention", self.retention, least=_ZERO)
         if self.group is not None:
-            _check_group(self.group)
-        _check_headers(self.headers)
+            _check_group(self.group, self.callback_url)
+        _check_headers(self.headers, self.callback_url)
 
     def _check_due(self) -> None:
         if self.process_at is not None and self.process_in is not None:
@@ -230,6 +252,7 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     retention: timedelta = _ZERO
     group: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    callback_url: str | None = None
     next_process_at: datetime | None = None
     pending_since: datetime | None = None
     started_at: datetime | None = None

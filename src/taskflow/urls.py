@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
@@ -45,3 +47,7 @@ class HttpUrl(Struct, frozen=True):
             raise ValueError(f"must name a port from 1 to {_HIGHEST_PORT}, not {port}")
         target = found[5] if found[5].startswith("/") else f"/{found[5]}"
         return cls(scheme, (found[2] or found[3]).lower(), port, target)
+
+    def is_at(self, hosts: Iterable[str]) -> bool:
+        """Whether its host is one of those that globs mean, such as `hooks.example.org` or `*.example.org`."""
+        return any(fnmatchcase(self.host, glob.lower()) for glob in hosts)

@@ -36,6 +36,7 @@ async def test_all_that_is_known_of_a_waiting_task(http: httpx.AsyncClient, clie
         "deadline": None,
         "retention": "0s",
         "group": None,
+        "callback_url": None,
         "pending_since": None,
         "started_at": None,
         "completed_at": None,

@@ -36,7 +36,7 @@ def raised(error: BaseException) -> BaseException:
 def test_success_is_kept_for_its_retention() -> None:
     assert succeeded(message(retention=60), b"1") == Complete(b"1")
     assert succeeded(message(retention=60), None) == Complete(None)
-    assert succeeded(message(), b"1") == Done()
+    assert succeeded(message(), b"1") == Done(b"1")
 
 
 def test_a_failure_is_tried_again_after_the_backoff() -> None:
@@ -73,7 +73,7 @@ def test_a_type_without_a_handler_waits_for_a_worker_that_has_one() -> None:
 
 
 def test_a_revoked_task_is_dropped_even_at_its_last_retry() -> None:
-    assert fail(RevokeTask(), retried=3) == Done()
+    assert fail(RevokeTask(), retried=3) == Done(revoked="RevokeTask")
 
 
 @pytest.mark.parametrize(("delay", "waited"), [(90.5, 90.5), (0, 0), (-5, 0)])

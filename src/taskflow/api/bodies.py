@@ -130,6 +130,7 @@ def read_task(body: bytes | msgspec.Raw) -> CreateTask:
         task_id=fields.task_id,
         retention=_span_or_none("retention", fields.retention),
         group=fields.group,
+        callback_url=fields.callback_url,
     )
 
 

@@ -18,6 +18,7 @@ from taskflow.application.commands import CreateTask
 from taskflow.application.idempotency import RequestKey
 from taskflow.errors import (
     IdempotencyConflict,
+    InvalidCallbackUrl,
     InvalidOption,
     InvalidPayload,
     InvalidProcessAt,
@@ -41,6 +42,7 @@ _CREATE = (
     InvalidTimeout,
     InvalidProcessAt,
     InvalidUnique,
+    InvalidCallbackUrl,
     InvalidQueue,
     InvalidTaskId,
 )

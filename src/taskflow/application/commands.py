@@ -32,6 +32,8 @@ class CreateTask(Struct, frozen=True, kw_only=True):
         task_id: The task's id; it must be new in its queue. Default: a random UUID.
         retention: How long the task and its result are kept after success. Default: `tasks.retention`.
         group: Collect the task in this group, to be aggregated with others.
+        callback_url: Where a webhook tells of its end; the setting `webhooks.allow_hosts` must allow its host. Default: the
+            type's own, else nowhere.
 
     """
 
@@ -48,6 +50,7 @@ class CreateTask(Struct, frozen=True, kw_only=True):
     task_id: str | None = None
     retention: timedelta | None = None
     group: str | None = None
+    callback_url: str | None = None
 
 
 class RunTask(Struct, frozen=True):

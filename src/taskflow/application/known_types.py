@@ -21,6 +21,7 @@ from taskflow.task import close_types, did_you_mean
 KEEP_SECONDS = 1.0
 """For how long what was read of the catalog is taken to be true. A type that is not in it is looked for at once."""
 _LONGEST_MESSAGE = 300
+_OWN = "taskflow:"
 _LOG = structlog.get_logger("taskflow.application")
 
 
@@ -68,6 +69,8 @@ class KnownTypes:
             InvalidTaskType: The type is neither known nor allowed.
 
         """
+        if is_our_own(task_type):
+            raise InvalidTaskType(f"types that begin with {_OWN!r} are TaskFlow's own; nobody else creates such tasks")
         asked_at = time.monotonic()
         if asked_at - self._read_at > KEEP_SECONDS and not self._reading.locked():
             await self._read(asked_at)
@@ -115,6 +118,11 @@ class KnownTypes:
             "setting api.allow_types",
             close=close,
         )
+
+
+def is_our_own(task_type: str) -> bool:
+    """Whether a type is TaskFlow's own: what its tasks send is signed, so nobody else chooses their payload."""
+    return task_type.startswith(_OWN)
 
 
 def decode_payload(data: bytes) -> Any:

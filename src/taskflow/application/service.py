@@ -32,7 +32,7 @@ from taskflow.application.findings import (
     type_findings,
 )
 from taskflow.application.idempotency import Idempotency, RequestKey
-from taskflow.application.known_types import KnownType, KnownTypes, decode_payload
+from taskflow.application.known_types import KnownType, KnownTypes, decode_payload, is_our_own
 from taskflow.application.overview import Overview, read_overview
 from taskflow.application.progress import TaskProgress
 from taskflow.application.queries import (
@@ -63,7 +63,9 @@ from taskflow.config import Settings
 from taskflow.errors import (
     BrokerUnavailable,
     Forbidden,
+    InvalidCallbackUrl,
     InvalidOption,
+    InvalidPayload,
     PayloadTooLarge,
     ResultTimeout,
     TaskFlowError,
@@ -78,6 +80,7 @@ from taskflow.task import (
     TaskInfo,
     TaskOptions,
     TaskState,
+    check_callback_url,
     check_queue,
     check_task_id,
     check_task_type,
@@ -256,7 +259,22 @@ class TaskService:
             retention=defaults.retention if command.retention is None else command.retention,
             group=command.group,
             headers=command.metadata,
+            callback_url=self._callback(command, known),
         )
+
+    def _callback(self, command: CreateTask, known: KnownType | None) -> str | None:
+        """Return where a webhook tells of a task's end: what its creator names must be allowed; a type's own is the worker's word."""
+        if command.callback_url is None:
+            # A task in a group never ends by itself.
+            return None if known is None or command.group is not None else known.entry.callback_url
+        hosts = self._settings.webhooks.allow_hosts
+        if not hosts:
+            raise InvalidCallbackUrl(
+                "there are no webhooks here; the setting webhooks.allow_hosts names where they may go"
+            )
+        if not check_callback_url(command.callback_url).is_at(hosts):
+            raise InvalidCallbackUrl("its host is none of those that the setting webhooks.allow_hosts names")
+        return command.callback_url
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
@@ -320,6 +338,8 @@ class TaskService:
         info = await self.get(GetTask(command.task_id, command.queue))
         payload = command.payload
         if payload is not UNSET:
+            if is_our_own(info.type):
+                raise InvalidPayload("is that of a task of TaskFlow's own, which nobody else chooses")
             payload = self._payload(payload, await self._known_types.serving(info.type))
         return await self._inspector.edit(info.id, info.queue, payload=payload, process_at=command.process_at)
 

@@ -28,6 +28,7 @@ class TaskType(Struct, frozen=True, kw_only=True, omit_defaults=True):
         max_retries: Its own default of retries, None for the program's.
         timeout_seconds: Its own default timeout, None for the program's.
         unique: Its own default unique lock, None for no lock.
+        callback_url: Where a webhook tells of the end of each task, None for nowhere.
         last_seen: When a worker last said that it serves it.
 
     """
@@ -40,6 +41,7 @@ class TaskType(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_retries: int | None = None
     timeout_seconds: float | None = None
     unique: timedelta | Unique | None = None
+    callback_url: str | None = None
     last_seen: datetime | None = None
 
     @property

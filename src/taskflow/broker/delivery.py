@@ -6,6 +6,7 @@ stands in Redis is one that this worker knows for this very task.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -17,8 +18,9 @@ from msgspec import Struct
 from taskflow.broker.placement import CHUNK
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import BrokerUnavailable, MessageInvalid, TaskFlowError
-from taskflow.task import Attempt, Progress
+from taskflow.task import CALLBACK_HEADER, Attempt, Progress
 from taskflow.wire import message as wire
+from taskflow.wire import notice
 from taskflow.wire.keys import ENDED_CHANNEL, QueueKeys, day_name, queue_keys
 from taskflow.wire.message import TaskMessage
 
@@ -92,7 +94,10 @@ def _decoded(data: bytes) -> TaskMessage | None:
 
 
 class Done(Struct, frozen=True):
-    """The task ended and is not kept."""
+    """The task ended and is not kept; its `result` is for its webhook. `revoked` says why its handler dropped it, if it did."""
+
+    result: bytes | None = None
+    revoked: str | None = None
 
 
 class Complete(Struct, frozen=True):
@@ -190,24 +195,44 @@ class Settlement:
     def __init__(self, now: float, now_ns: int) -> None:
         self.now = now
         self.now_ns = now_ns
-        self._tables: dict[tuple[str, type[Outcome]], tuple[list[Any], list[int]]] = {}
+        self._tables: dict[tuple[str, type[Outcome], bool], tuple[list[Any], list[int]]] = {}
 
     def add(self, position: int, delivery: Delivery, outcome: Outcome) -> None:
         """Add a delivery's outcome."""
         kind = type(outcome)
-        table = self._tables.get((delivery.queue, kind))
+        row = self._row(delivery, outcome)
+        message = delivery.message
+        told = False
+        if message is not None and (headers := message.headers) and CALLBACK_HEADER in headers:
+            noted = self._notice(message, outcome)
+            told = bool(noted)
+            row += noted
+        table = self._tables.get((delivery.queue, kind, told))
         if table is None:
-            table = self._tables[delivery.queue, kind] = ([], [])
-        table[0].append(self._row(delivery, outcome))
+            table = self._tables[delivery.queue, kind, told] = ([], [])
+        table[0].append(row)
         table[1].append(position)
 
     def calls(self) -> list[tuple[Call, list[int]]]:
         """Return the calls, each with the positions it settles."""
         return [
-            (self._call(queue, kind, rows[first : first + CHUNK]), positions[first : first + CHUNK])
-            for (queue, kind), (rows, positions) in self._tables.items()
+            (self._call(queue, kind, rows[first : first + CHUNK], told=told), positions[first : first + CHUNK])
+            for (queue, kind, told), (rows, positions) in self._tables.items()
             for first in range(0, len(rows), CHUNK)
         ]
+
+    def _notice(self, message: TaskMessage, outcome: Outcome) -> tuple[str, bytes] | tuple[()]:
+        """Return what the outbox is to hold of the end of a task with a callback URL; nothing if it has not ended."""
+        match outcome:
+            case Done(revoked=str(reason)):
+                data = notice.encode(message, "cancelled", at_ns=self.now_ns, error=reason)
+            case Done(result) | Complete(result):
+                data = notice.encode(message, "completed", at_ns=self.now_ns, result=result)
+            case Archive(error, cancelled):
+                data = notice.encode(message, "cancelled" if cancelled else "failed", at_ns=self.now_ns, error=error)
+            case _:
+                return ()
+        return uuid.uuid4().hex, data
 
     def _row(self, delivery: Delivery, outcome: Outcome) -> tuple[Any, ...]:
         message = delivery.message
@@ -238,14 +263,14 @@ class Settlement:
             case Requeue(died):
                 return (delivery.raw_id, delivery.tokens, int(died))
 
-    def _call(self, queue: str, kind: type[Outcome], rows: list[tuple[Any, ...]]) -> Call:
+    def _call(self, queue: str, kind: type[Outcome], rows: list[tuple[Any, ...]], *, told: bool) -> Call:
         keys = queue_keys(queue)
-        script, script_keys, args = self._heads(keys, kind)
+        script, script_keys, args = self._heads(keys, kind, "1" if told else "")
         for row in rows:
             args += row
         return Call(script, script_keys, args)
 
-    def _heads(self, keys: QueueKeys, kind: type[Outcome]) -> tuple[Script, tuple[str, ...], list[Any]]:
+    def _heads(self, keys: QueueKeys, kind: type[Outcome], told: str) -> tuple[Script, tuple[str, ...], list[Any]]:
         if kind is Requeue:
             return REQUEUE, (keys.active, keys.lease, keys.pending), [keys.task_prefix, self.now_ns]
         day = day_name(self.now)
@@ -254,12 +279,13 @@ class Settlement:
         failed = (keys.failed_on(day), keys.failed)
         args: list[Any] = [keys.task_prefix, int(self.now) + STATS_SECONDS]
         if kind is Done:
-            return DONE, (*leased, *processed), args
+            return DONE, (*leased, *processed, keys.outbox), [*args, told]
         if kind is Complete:
-            return COMPLETE, (*leased, keys.completed, *processed), [*args, ENDED_CHANNEL]
+            return COMPLETE, (*leased, keys.completed, *processed, keys.outbox), [*args, ENDED_CHANNEL, told]
         if kind is Retry:
             return RETRY, (*leased, keys.retry, keys.due, *processed, *failed), args
-        return ARCHIVE, (*leased, keys.archived, *processed, *failed), [*args, ENDED_CHANNEL, int(self.now)]
+        archived = (*leased, keys.archived, *processed, *failed, keys.outbox)
+        return ARCHIVE, archived, [*args, ENDED_CHANNEL, int(self.now), told]
 
 
 def attempt_line(attempt: Attempt | None) -> bytes:

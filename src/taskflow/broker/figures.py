@@ -64,7 +64,9 @@ class Figures:
     async def memory(self, queue: str, samples: int) -> int:
         """Return the bytes of memory that a queue takes, estimated from some of its tasks."""
         keys = queue_keys(queue)
-        (estimate,) = await self._broker.run([Call(MEMORY, (keys.lease,), [keys.prefix, keys.due, samples])])
+        (estimate,) = await self._broker.run(
+            [Call(MEMORY, (keys.lease, keys.outbox), [keys.prefix, keys.due, samples])]
+        )
         return int(estimate)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from taskflow.broker.placement import Placement, lock_terms
-from taskflow.task import DEFAULT_TIMEOUT, Task, TaskInfo, TaskOptions
+from taskflow.task import CALLBACK_HEADER, DEFAULT_TIMEOUT, Task, TaskInfo, TaskOptions
 from taskflow.unique import Unique
 from taskflow.wire.keys import queue_keys
 from taskflow.wire.message import TaskMessage, whole_seconds
@@ -65,7 +66,7 @@ def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInf
         unique_key=lock_in_message,
         retention=whole_seconds(options.retention) if options.retention else 0,
         group_key=options.group or "",
-        headers=options.headers or None,
+        headers=options.headers or None if options.callback_url is None else _told(options, options.callback_url),
     )
     placement = Placement(
         options.queue,
@@ -89,9 +90,14 @@ def place(task: Task, *, now: float, once: str = "") -> tuple[Placement, TaskInf
         retention=timedelta(seconds=message.retention),
         group=options.group,
         headers=options.headers,
+        callback_url=options.callback_url,
         next_process_at=datetime.fromtimestamp(due, UTC) if due else None,
     )
     return placement, info
+
+
+def _told(options: TaskOptions, callback_url: str) -> Mapping[str, str]:
+    return {**options.headers, CALLBACK_HEADER: callback_url}
 
 
 def _due(options: TaskOptions, now: float) -> float | None:

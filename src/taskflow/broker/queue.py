@@ -314,7 +314,7 @@ class Broker:
 
     def _forward_call(self, queue: str) -> Call:
         keys = queue_keys(queue)
-        script_keys = (keys.scheduled, keys.retry, keys.pending, keys.groups, keys.archived, keys.due)
+        script_keys = (keys.scheduled, keys.retry, keys.pending, keys.groups, keys.archived, keys.due, keys.outbox)
         args = [keys.task_prefix, keys.group_prefix, repr(self.clock.now()), self.clock.now_ns(), FORWARD_CHUNK]
         return Call(FORWARD, script_keys, args)
 

@@ -11,6 +11,7 @@ from taskflow.broker.scripts import Call, Script
 from taskflow.errors import MessageInvalid
 from taskflow.task import TaskInfo, TaskState
 from taskflow.wire import message as wire
+from taskflow.wire.callback import callback_url, own_headers
 from taskflow.wire.keys import QueueKeys
 
 READ = Script("read")
@@ -59,7 +60,8 @@ def task_info(queue: str, task_id: str, reply: Sequence[Any], *, now: float) -> 
         deadline=wire.moment(message.deadline),
         retention=wire.span(message.retention),
         group=message.group_key or None,
-        headers=dict(message.headers),
+        headers=own_headers(message),
+        callback_url=callback_url(message),
         next_process_at=None if due is None else wire.moment(float(due)),
         pending_since=_moment_ns(pending_since),
         started_at=_moment_ns(started_at),

@@ -58,7 +58,7 @@ class Removal:
     async def _empty(self, keys: QueueKeys, info: QueueInfo, *, force: bool) -> bool:
         """Rename what a queue holds; return whether that was possible, or else something is to be drained first."""
         args = [keys.prefix, keys.removed_prefix, keys.due, "1" if force else ""]
-        (code,) = await self._broker.run([Call(REMOVE, (keys.active,), args)])
+        (code,) = await self._broker.run([Call(REMOVE, (keys.active, keys.outbox), args)])
         if code == _RUNNING:
             raise QueueActive(info.queue, max(1, info.active))
         if code == _HOLDS_TASKS:

@@ -35,7 +35,7 @@ class ScheduleEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
         type: Type of the task.
         payload: Its payload, as it travels.
         timezone: Time zone of the spec, unless the spec names one. Default UTC.
-        queue, max_retries, timeout, retention, unique, headers: Options of each task; see `TaskOptions`.
+        queue, max_retries, timeout, retention, unique, headers, callback_url: Options of each task; see `TaskOptions`.
         missed: What becomes of times at which no scheduler ran. Default `skip`.
         catch_up: How many missed times `all` fires at most: 1 to 10,000. Default 100.
         jitter: Each task falls due up to this much later, at random. Default none.
@@ -56,6 +56,7 @@ class ScheduleEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retention: timedelta = timedelta(0)
     unique: timedelta | Unique | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    callback_url: str | None = None
     missed: Missed = "skip"
     catch_up: int = 100
     jitter: timedelta = timedelta(0)
@@ -108,6 +109,7 @@ class ScheduleEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
             retention=options.retention,
             unique=options.unique,
             headers=dict(options.headers),
+            callback_url=options.callback_url,
             missed=missed,
             catch_up=catch_up,
             jitter=jitter,
@@ -130,6 +132,7 @@ class ScheduleEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
             "retention": self.retention,
             "unique": self.unique,
             "headers": self.headers,
+            "callback_url": self.callback_url,
             **more,  # type: ignore[typeddict-item]  # the scheduler's: task_id, process_in
         }
         return TaskOptions(**options)

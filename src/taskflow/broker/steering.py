@@ -190,15 +190,17 @@ class Steering:
         now = now_ns // 1_000_000_000
         if order is CANCEL:
             return await self._cancel(keys, ids, [*args, now, ENDED_CHANNEL, CANCEL_CHANNEL])
-        if order is RUN:
-            args += (now_ns, *ids)
-        elif order is ARCHIVE:
-            args += (now, ENDED_CHANNEL, *ids)
-        else:
-            args += (place, *ids)
-        script_keys = (keys.pending, keys.archived) if order is ARCHIVE else (keys.pending,)
-        (found,) = await self._broker.run([Call(order.script, script_keys, args)])
+        if order is ARCHIVE:
+            return await self._give_up(keys, ids, [*args, now, ENDED_CHANNEL])
+        more = (now_ns,) if order is RUN else (place,)
+        (found,) = await self._broker.run([Call(order.script, (keys.pending,), [*args, *more, *ids])])
         return list(found)
+
+    async def _give_up(self, keys: QueueKeys, ids: Sequence[bytes], args: list[Any]) -> list[bytes | None]:
+        script_keys = (keys.pending, keys.archived, keys.outbox)
+        parts = (ids[first : first + _CHUNK_OF_MESSAGES] for first in range(0, len(ids), _CHUNK_OF_MESSAGES))
+        replies = await self._broker.run([Call(ARCHIVE.script, script_keys, [*args, *part]) for part in parts])
+        return [state for reply in replies for state in reply]
 
     async def _cancel(self, keys: QueueKeys, ids: Sequence[bytes], args: list[Any]) -> list[bytes | None]:
         found: list[bytes | None] = [b"changed"] * len(ids)
@@ -217,7 +219,9 @@ class Steering:
         for task_id, message in zip(ids, messages, strict=True):
             data = message if isinstance(message, bytes) else b""
             tasks += (task_id, data, _cancelled(keys.queue, task_id, data, now))
-        (found,) = await self._broker.run([Call(CANCEL.script, (keys.pending, keys.archived), [*args, *tasks])])
+        (found,) = await self._broker.run(
+            [Call(CANCEL.script, (keys.pending, keys.archived, keys.outbox), [*args, *tasks])]
+        )
         return list(found)
 
 

@@ -61,6 +61,10 @@ def enqueue(
         timedelta | None, typer.Option(parser=read_span, metavar="TIME", help="Keep it so long after its end: 24h.")
     ] = None,
     group: Annotated[str | None, typer.Option(metavar="NAME", help="Collect it in this group.")] = None,
+    callback_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where a webhook tells of its end; webhooks.allow_hosts must allow it."),
+    ] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="NAME=TEXT", help="Text that travels with the task; may be repeated.")
     ] = None,
@@ -77,6 +81,7 @@ def enqueue(
       taskflow enqueue email:send '{"to": "ada@example.org"}' --queue critical --max-retries 5
       taskflow enqueue report:build --payload-file report.json --process-in 10m --unique 1h
       taskflow enqueue reindex '{"shop": 7}' --unique 1h --unique-fields shop --on-conflict replace --process-in 30s
+      taskflow enqueue report:build '{"month": 1}' --callback-url https://hooks.example.org/done
       echo '{"message": "piped"}' | taskflow enqueue demo - --json
     """  # noqa: D301 - \b marks lines that help must not fold
     from taskflow.application.commands import CreateTask
@@ -95,6 +100,7 @@ def enqueue(
         task_id=task_id,
         retention=retention,
         group=group,
+        callback_url=callback_url,
     )
     code = ask(ctx, lambda service: _create(service, command, watch=watch, as_json=as_json))
     if code:

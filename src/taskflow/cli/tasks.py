@@ -204,6 +204,7 @@ def _as_json(task: TaskInfo) -> dict[str, Any]:
         "retention": format_duration(task.retention),
         "group": task.group,
         "metadata": task.headers,
+        "callback_url": task.callback_url,
         "pending_since": task.pending_since,
         "started_at": task.started_at,
         "completed_at": task.completed_at,

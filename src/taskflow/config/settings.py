@@ -37,6 +37,7 @@ from taskflow.config.values import (
     queue_name,
     read_json,
 )
+from taskflow.config.webhooks import Webhooks
 from taskflow.cron import Missed, parsed
 from taskflow.durations import format_duration
 from taskflow.task import TaskOptions, check_task_type
@@ -337,6 +338,7 @@ class Settings(BaseSettings):
     logging: Logging = Logging()
     progress: Progress = Progress()
     schedules: Schedules = {}
+    webhooks: Webhooks = Webhooks()
 
     @property
     def log_level(self) -> LogLevel:

@@ -68,6 +68,7 @@ class QueueKeys:
         "groups",
         "lease",
         "once_prefix",
+        "outbox",
         "paused",
         "pending",
         "prefix",
@@ -102,6 +103,8 @@ class QueueKeys:
         self.aggregation_sets = self.prefix + "aggregation_sets"
         self.once_prefix = f"taskflow:{{{queue}}}:once:"
         """STRING, followed by a text: the id of the task that was stored under it, for a day."""
+        self.outbox = f"taskflow:{{{queue}}}:outbox"
+        """HASH: id -> notice (notice.py) of a task that ended and has a callback URL, until its webhook is enqueued."""
         self.removed = f"taskflow:{{{queue}}}:removed"
         """STRING: a text for each removal of the queue, for a minute."""
         self.removed_prefix = f"{self.removed}:"

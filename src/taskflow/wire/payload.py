@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,6 +26,17 @@ def encode_payload(value: Any) -> bytes:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"{value!r:.200} has no JSON form: {error}") from error
+
+
+def json_or_base64(data: bytes | None) -> tuple[Any, Literal["json", "base64"]]:
+    """Return bytes as they can stand in JSON, and how: what is JSON as it is, none as null, the rest as Base64."""
+    if not data:
+        return None, "json"
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return base64.b64encode(data).decode(), "base64"
+    return msgspec.Raw(data), "json"
 
 
 def encode_hook(value: Any) -> Any:

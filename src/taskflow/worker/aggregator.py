@@ -20,6 +20,7 @@ from taskflow.broker.placement import Placement
 from taskflow.broker.placing import place
 from taskflow.errors import AggregateFailed, BrokerUnavailable, InvalidOption, TaskFlowError
 from taskflow.task import Task, TaskOptions, check_task_id
+from taskflow.wire.callback import own_headers
 from taskflow.worker import loops
 from taskflow.worker.aggregates import Aggregate, Aggregates
 from taskflow.worker.callbacks import Callbacks
@@ -307,5 +308,5 @@ def _task(closed: ClosedSet, member: Member) -> Task:
         check_task_id(task_id)
     except InvalidOption:
         task_id = None  # longer than ours may be: another program's
-    options = TaskOptions(queue=closed.queue, task_id=task_id, group=closed.group, headers=dict(message.headers))
+    options = TaskOptions(queue=closed.queue, task_id=task_id, group=closed.group, headers=own_headers(message))
     return Task(message.type, message.payload, options)

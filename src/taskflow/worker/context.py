@@ -14,6 +14,7 @@ import structlog
 from taskflow.broker.delivery import Delivery
 from taskflow.errors import InvalidOption, NoCurrentTask
 from taskflow.task import Progress
+from taskflow.wire.callback import own_headers
 from taskflow.wire.message import TaskMessage
 
 Publish = Callable[[Progress], Awaitable[None]]
@@ -38,7 +39,6 @@ class TaskContext:
         id: The task's id.
         type: Its type.
         queue: Its queue.
-        headers: What the producer sent along.
         retried: How often it has failed before.
         max_retries: How often it may be tried again.
         payload: The payload as it travelled.
@@ -48,13 +48,14 @@ class TaskContext:
     __slots__ = (
         "_cancelled",
         "_deadline",
+        "_headers",
         "_logger",
         "_loop",
+        "_message",
         "_publish",
         "_thread",
         "_write_result",
         "delivery",
-        "headers",
         "id",
         "last_progress",
         "max_retries",
@@ -76,12 +77,13 @@ class TaskContext:
         self.id = delivery.id
         self.type: str = message.type
         self.queue = delivery.queue
-        self.headers: Mapping[str, str] = message.headers
         self.retried: int = message.retried
         self.max_retries: int = message.retry
         self.payload: bytes = message.payload
         self.delivery = delivery
         self.last_progress: Progress | None = None
+        self._message = message
+        self._headers: Mapping[str, str] | None = None
         self._deadline = deadline
         self._loop = loop
         self._thread = threading.get_ident()
@@ -89,6 +91,13 @@ class TaskContext:
         self._write_result = write_result
         self._cancelled: threading.Event | None = None
         self._logger: Any = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the producer sent along."""
+        if self._headers is None:
+            self._headers = own_headers(self._message)
+        return self._headers
 
     @property
     def deadline(self) -> datetime | None:

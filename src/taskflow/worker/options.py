@@ -19,6 +19,7 @@ from taskflow.worker.executor import CLEANUP
 from taskflow.worker.heartbeater import BEAT
 from taskflow.worker.maintenance import GRACE, RECOVER
 from taskflow.worker.queue_set import check_queues
+from taskflow.worker.webhooks import WebhookOptions
 
 if TYPE_CHECKING:
     from taskflow.config import Settings
@@ -57,6 +58,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         group_grace: A group is aggregated when no task has come into it for this long. Default 60 s.
         group_max_delay: Or when its oldest task has waited this long; 0 (default): never.
         group_max_size: Or when it has this many tasks, at most 5,000; 0 (default): never.
+        webhooks: How webhooks are sent; None (default): it sends none.
 
     Raises:
         ConfigError: The values do not fit together.
@@ -84,6 +86,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     group_grace: timedelta = timedelta(seconds=60)
     group_max_delay: timedelta = timedelta(0)
     group_max_size: int = 0
+    webhooks: WebhookOptions | None = None
 
     def __post_init__(self) -> None:
         check_queues(self.queues)
@@ -133,7 +136,16 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             group_grace=section.groups.grace_period,
             group_max_delay=section.groups.max_delay,
             group_max_size=section.groups.max_size,
+            webhooks=_webhooks(settings) if settings.webhooks.enabled else None,
         )
+
+    @property
+    def served(self) -> dict[str, int]:
+        """The queues to their weights, with that of webhooks if there are any."""
+        queues = dict(self.queues)
+        if self.webhooks is not None:
+            queues.setdefault(self.webhooks.queue, 1)
+        return queues
 
     @property
     def group_policy(self) -> GroupPolicy:
@@ -153,3 +165,16 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     def pool_processes(self) -> int:
         """How many processes run `executor="process"` handlers."""
         return self.pool_size or min(self.concurrency, os.cpu_count() or 1)
+
+
+def _webhooks(settings: Settings) -> WebhookOptions:
+    section = settings.webhooks
+    return WebhookOptions(
+        secrets=section.secrets,
+        allow_hosts=section.allow_hosts,
+        allow_private=section.allow_private,
+        queue=section.queue,
+        timeout=section.timeout,
+        max_retries=section.max_retries,
+        retention=section.retention,
+    )

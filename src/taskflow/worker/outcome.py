@@ -45,7 +45,7 @@ class Stop(Enum):
 
 def succeeded(message: TaskMessage, result: bytes | None) -> Outcome:
     """Return what becomes of a task whose handler returned."""
-    return Complete(result) if message.retention > 0 else Done()
+    return Complete(result) if message.retention > 0 else Done(result)
 
 
 def stopped(
@@ -75,7 +75,7 @@ def failed(
     As in asynq, a task whose retries are used up is archived whatever the error, also by one that costs no retry.
     """
     if isinstance(error, RevokeTask):
-        return Done()
+        return Done(revoked=describe(error))
     text = describe(error)
     attempt = attempt_now(now, worker, text, _traceback(error))
     hopeless = isinstance(error, SkipRetry | InvalidPayload)

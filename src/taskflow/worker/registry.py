@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from taskflow.broker.catalog import TaskType
 from taskflow.errors import ConfigError, HandlerNotFound
-from taskflow.task import EnqueueOptions, check_queue, check_task_type, close_types, did_you_mean
+from taskflow.task import EnqueueOptions, check_callback_url, check_queue, check_task_type, close_types, did_you_mean
 from taskflow.unique import Unique
 from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.context import TaskContext
@@ -38,6 +38,7 @@ class Route(Struct, frozen=True, eq=False):
     max_retries: int | None = None
     timeout: timedelta | None = None
     unique: timedelta | Unique | None = None
+    callback_url: str | None = None
     retries: RetryPolicy = ASYNQ
     layers: tuple[Middleware, ...] = ()
     """The middleware around this handler only, the first the outermost."""
@@ -54,6 +55,8 @@ class Route(Struct, frozen=True, eq=False):
             options["timeout"] = self.timeout
         if self.unique is not None:
             options["unique"] = self.unique
+        if self.callback_url is not None:
+            options["callback_url"] = self.callback_url
         return options
 
     def published(self, now: datetime) -> TaskType:
@@ -67,6 +70,7 @@ class Route(Struct, frozen=True, eq=False):
             max_retries=self.max_retries,
             timeout_seconds=self.timeout.total_seconds() if self.timeout is not None else None,
             unique=self.unique,
+            callback_url=self.callback_url,
             last_seen=now,
         )
 
@@ -130,6 +134,7 @@ class Registry:
         max_retries: int | None = None,
         timeout: timedelta | None = None,
         unique: timedelta | Unique | None = None,
+        callback_url: str | None = None,
         retries: RetryPolicy | None = None,
         middleware: Iterable[Middleware] = (),
     ) -> Route:
@@ -138,16 +143,18 @@ class Registry:
         Args:
             task_type: The type.
             handler: The handler.
-            queue: Where tasks go that are enqueued through the handler; `max_retries`, `timeout` and `unique` are theirs, too.
+            queue: Where tasks go that are enqueued through the handler; `max_retries`, `timeout`, `unique` and `callback_url` are
+                theirs, too.
             max_retries: See `queue`.
             timeout: See `queue`.
             unique: See `queue`.
+            callback_url: See `queue`.
             retries: What becomes of failed attempts; where it says nothing, the registry's does.
             middleware: Layers around this handler only, the first the outermost.
 
         Raises:
             ConfigError: Another handler serves the type, or a layer cannot be called.
-            InvalidOption: The type, the queue or the unique lock cannot be used.
+            InvalidOption: The type, the queue, the unique lock or the callback URL cannot be used.
 
         """
         check_task_type(task_type)
@@ -155,6 +162,8 @@ class Registry:
             check_queue(queue)
         if isinstance(unique, timedelta):
             Unique(unique)
+        if callback_url is not None:
+            check_callback_url(callback_url)
         prefix = task_type.endswith("*")
         name = task_type.removesuffix("*")
         routes = self._prefixes if prefix else self._routes
@@ -171,6 +180,7 @@ class Registry:
             max_retries=max_retries,
             timeout=timeout,
             unique=unique,
+            callback_url=callback_url,
             retries=self.retries if retries is None else retries.over(self.retries),
             layers=layers,
         )
@@ -243,6 +253,13 @@ class Registry:
         if handlers:
             routes, prefixes = _replaced(self._routes, handlers), _replaced(self._prefixes, handlers)
             other._routes, other._prefixes, other._found = routes, prefixes, {}  # noqa: SLF001 - one of its own class
+        return other
+
+    def extended(self, task_type: str, handler: Handler) -> Registry:
+        """Return a copy that serves one type more. Raises `ConfigError` if another handler serves it."""
+        other = self.replaced({})
+        other._routes, other._found = dict(self._routes), {}  # noqa: SLF001 - one of its own class
+        other.add(task_type, handler)
         return other
 
     def wrap(self, innermost: Next) -> Next:

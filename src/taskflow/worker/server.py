@@ -28,7 +28,7 @@ from taskflow.errors import SkipRetry, TaskFlowError
 from taskflow.signals import stop_on_signals
 from taskflow.task import ServerInfo
 from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL, QUEUE_NEWS
-from taskflow.worker import loops, resources
+from taskflow.worker import loops, resources, webhooks
 from taskflow.worker.aggregator import Aggregator
 from taskflow.worker.canceller import Canceller
 from taskflow.worker.completer import Completer
@@ -37,11 +37,12 @@ from taskflow.worker.discovery import Discovery
 from taskflow.worker.drain import Drain
 from taskflow.worker.executor import Executor, Run
 from taskflow.worker.fetcher import Fetcher
+from taskflow.worker.handler import Handler
 from taskflow.worker.health import HealthServer
 from taskflow.worker.heartbeater import BEAT, Heartbeater
 from taskflow.worker.last_words import LastWords
 from taskflow.worker.lifetime import Lifetime
-from taskflow.worker.maintenance import Maintenance
+from taskflow.worker.maintenance import Maintenance, Sweep
 from taskflow.worker.middleware import logging, recovery
 from taskflow.worker.options import WorkerOptions
 from taskflow.worker.outcome import Stop
@@ -80,7 +81,7 @@ class Worker:
         """How many handlers were still at work when it had stopped: nothing could stop them but the end of the process."""
         self.on_settled: Callable[[Delivery, Outcome], None] | None = None
         """Called for each task that Redis has taken the outcome of; set it before `run`."""
-        self.queues = QueueSet(self.options.queues)
+        self.queues = QueueSet(self.options.served)
         """The queues it serves now, to their weights; `queues.serve(…)` and `queues.leave(…)` change them at any time."""
         self._started_at = datetime.now(UTC)
         self._status = "new"
@@ -258,7 +259,8 @@ class Worker:
                 self._starting = start
                 try:
                     await stack.enter_async_context(self.registry.lifespans.opened())
-                    self._executor.use(await stack.enter_async_context(resources.opened(self.registry)))
+                    registry = await stack.enter_async_context(resources.opened(self.registry))
+                    self._executor.use(await self._with_webhooks(registry, stack))
                     await self._executor.warm_up()
                 finally:
                     self._starting = None
@@ -268,6 +270,23 @@ class Worker:
             return False
         return True
 
+    async def _with_webhooks(self, registry: Registry, stack: AsyncExitStack) -> Registry:
+        """Return the registry with the handler that sends webhooks, if there are to be any."""
+        if self.options.webhooks is None:
+            return registry
+        from taskflow.worker.webhook_delivery import WebhookDelivery  # noqa: PLC0415 - the HTTP client is an extra
+
+        delivery = WebhookDelivery(self.options.webhooks, self._broker.clock)
+        stack.push_async_callback(delivery.close)
+        return registry.extended(webhooks.TYPE, Handler(delivery.deliver))
+
+    def _sweeps(self) -> list[Sweep]:
+        sweeps = list(self._maintenance.sweeps)
+        if self.options.webhooks is not None:
+            sweep = webhooks.WebhookSweep(self._broker, self.queues, self.options.webhooks)
+            sweeps.append(Sweep("webhooks", self.options.webhooks.sweep_every.total_seconds(), sweep.run))
+        return sweeps
+
     async def _listen(self, stack: AsyncExitStack) -> None:
         subscriptions = Subscriptions(self.redis_url)
         stack.push_async_callback(subscriptions.close)
@@ -276,9 +295,7 @@ class Worker:
         self._due_news = await stack.enter_async_context(subscriptions.listen(DUE_CHANNEL))
 
     def _parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-        sweeps = [
-            (sweep.name, loops.every(sweep.every, sweep.run, name=sweep.name)) for sweep in self._maintenance.sweeps
-        ]
+        sweeps = [(sweep.name, loops.every(sweep.every, sweep.run, name=sweep.name)) for sweep in self._sweeps()]
         return [
             ("canceller", Canceller(self._broker, self._executor).run(self._cancellations)),
             ("quarantine", self._quarantine.run()),

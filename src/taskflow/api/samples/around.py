@@ -28,6 +28,7 @@ _DEMO = TaskTypeBody(
     max_retries=None,
     timeout=None,
     unique=None,
+    callback_url=None,
     last_seen=_NOW,
 )
 _WORKER = ServerBody(

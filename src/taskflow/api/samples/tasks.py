@@ -26,6 +26,7 @@ _LATER = TaskBody(
     deadline=None,
     retention="1h",
     group=None,
+    callback_url=None,
     pending_since=None,
     started_at=None,
     completed_at=None,

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from taskflow.api.schemas.unique import UniqueBody, unique_body
-from taskflow.api.schemas.values import Encoding, MaxRetries, Retention, Span, Timeout, json_or_base64, span
+from taskflow.api.schemas.values import Encoding, MaxRetries, Retention, Span, Timeout, span
 from taskflow.application.schedules import ScheduleInfo
 from taskflow.broker.schedule_entry import MAX_CATCH_UP, ScheduleEntry, ScheduleEvent
 from taskflow.cron import Missed
 from taskflow.durations import format_duration
+from taskflow.wire.payload import json_or_base64
 
 Spec = Annotated[
     str,

@@ -18,12 +18,12 @@ from taskflow.api.schemas.values import (
     State,
     Time,
     Timeout,
-    json_or_base64,
     span,
 )
 from taskflow.broker.progress import ProgressEntry
 from taskflow.durations import format_duration
 from taskflow.task import TaskInfo, TaskState
+from taskflow.wire.payload import json_or_base64
 
 
 class CreateTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +56,13 @@ class CreateTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     task_id: Annotated[str | None, Meta(description="1 to 256 bytes, new in its queue. Default: a random UUID.")] = None
     retention: Retention = None
     group: Annotated[str | None, Meta(description="Collect the task in this group. Default: none.")] = None
+    callback_url: Annotated[
+        str | None,
+        Meta(
+            description="The http or https URL where a webhook tells of its end; `webhooks.allow_hosts` must allow the host. "
+            "Default: what its type says, else nowhere."
+        ),
+    ] = None
 
 
 class EditTaskBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,6 +147,7 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
     deadline: datetime | None
     retention: Span
     group: str | None
+    callback_url: str | None
     pending_since: datetime | None
     started_at: datetime | None
     completed_at: datetime | None
@@ -228,6 +236,7 @@ def _common(info: TaskInfo) -> dict[str, Any]:
         "deadline": info.deadline,
         "retention": format_duration(info.retention),
         "group": info.group,
+        "callback_url": info.callback_url,
         "pending_since": info.pending_since,
         "started_at": info.started_at,
         "completed_at": info.completed_at,

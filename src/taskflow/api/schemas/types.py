@@ -23,6 +23,7 @@ class TaskTypeBody(Struct, frozen=True, kw_only=True):
     max_retries: int | None
     timeout: Span | None
     unique: Span | UniqueBody | None
+    callback_url: str | None
     last_seen: datetime | None
 
 
@@ -38,5 +39,6 @@ def task_type(entry: TaskType) -> TaskTypeBody:
         max_retries=entry.max_retries,
         timeout=span(None if seconds is None else timedelta(seconds=seconds)),
         unique=unique_body(entry.unique),
+        callback_url=entry.callback_url,
         last_seen=entry.last_seen,
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
 from taskflow.durations import format_duration
 from taskflow.task import MAX_RETRIES
@@ -57,14 +55,3 @@ class Message(Struct, frozen=True):
 def span(duration: timedelta | None) -> str | None:
     """A duration as Go writes it; None stays None."""
     return None if duration is None else format_duration(duration)
-
-
-def json_or_base64(data: bytes | None) -> tuple[Any, Literal["json", "base64"]]:
-    """Return bytes as they can stand in JSON, and how: what is JSON as it is, none as null, the rest as Base64."""
-    if not data:
-        return None, "json"
-    try:
-        msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return base64.b64encode(data).decode(), "base64"
-    return Raw(data), "json"

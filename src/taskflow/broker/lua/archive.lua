@@ -2,11 +2,15 @@
 --   include leased, release, count, unlock, record
 --   flags allow-oom
 --   KEYS  1 active   2 lease   3 archived   4 processed today   5 processed   6 failed today   7 failed
+--         8 outbox
 --   ARGV  1 task key prefix   2 expiry of the daily counters (Unix s)   3 channel prefix   4 now (Unix s)
---         then per task: id, tokens, lock key, message, '1' if it was cancelled, attempt (JSON line or '')
+--         5 '1' = each task has a notice
+--         then per task: id, tokens, lock key, message, '1' if it was cancelled, attempt (JSON line or '');
+--         id of a notice and its text
 --   ->    per task: 1 archived, 0 refused
 local results, ids = {}, {}
-for i = 5, #ARGV, 6 do
+local told = ARGV[5] == '1'
+for i = 6, #ARGV, told and 8 or 6 do
   local id = ARGV[i]
   local key = ARGV[1] .. id
   local mine = leased(KEYS[2], id, ARGV[i + 1])
@@ -21,6 +25,9 @@ for i = 5, #ARGV, 6 do
     redis.call('ZADD', KEYS[3], ARGV[4], id)
     record(key, ARGV[i + 5])
     unlock(ARGV[i + 2], id)
+    if told then
+      redis.pcall('HSET', KEYS[8], ARGV[i + 6], ARGV[i + 7])
+    end
     redis.call('PUBLISH', ARGV[3] .. id, 'archived')
   end
 end

@@ -1,7 +1,7 @@
 -- cancel.lua: stop tasks for good: a waiting one is archived, a running one is marked and its worker told.
---   include detach, locked, standing, unlist, unlock
+--   include detach, locked, standing, tell, unlist, unlock
 --   flags allow-oom: with memory full, tasks can still be stopped
---   KEYS  1 pending   2 archived
+--   KEYS  1 pending   2 archived   3 outbox
 --   ARGV  1 key prefix of the queue   2 key of the exact due times   3 states to act on, a space around each   4 now (Unix s)
 --         5 prefix of the channels for ends   6 channel for cancellations
 --         then per task: id, message as the caller read it, message to archive
@@ -26,6 +26,7 @@ for i = 7, #ARGV, 3 do
       redis.call('HSET', key, 'msg', ARGV[i + 2], 'state', 'archived', 'cancelled', ARGV[4])
       redis.call('HDEL', key, 'pending_since', 'stop')
       redis.call('ZADD', KEYS[2], ARGV[4], id)
+      tell(KEYS[3], key, task[4], 'cancelled')
       redis.call('PUBLISH', ARGV[5] .. id, 'archived')
     end
   end

@@ -1,7 +1,7 @@
 -- forward.lua: make due tasks pending (or members of their group); cancelled ones are archived, ids without a hash dropped.
 --   include unlock
 --   flags allow-oom: with memory full, retries must still come to their end
---   KEYS  1 scheduled   2 retry   3 pending   4 groups   5 archived   6 due
+--   KEYS  1 scheduled   2 retry   3 pending   4 groups   5 archived   6 due   7 outbox
 --   ARGV  1 task key prefix   2 group key prefix   3 now (Unix s, exact)   4 now (Unix ns)   5 most per set
 --   ->    how many ids were taken off their sets, and when the next falls due (Unix s, '' = nothing waits)
 local taken = 0
@@ -21,6 +21,8 @@ local function move(set, id)
     redis.call('HSET', key, 'state', 'archived', 'cancelled', fields[3])
     redis.call('HDEL', key, 'stop')
     redis.call('ZADD', KEYS[5], math.floor(ARGV[3]), id)
+    -- include tell
+    tell(KEYS[7], key, fields[1], 'cancelled')
   elseif group and group ~= '' then
     redis.call('HSET', key, 'state', 'aggregating')
     redis.call('ZADD', ARGV[2] .. group, math.floor(ARGV[3]), id)

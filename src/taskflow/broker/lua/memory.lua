@@ -1,5 +1,5 @@
 -- memory.lua: about how many bytes of memory a queue takes: its lists and sets, and its tasks by samples spread over each.
---   KEYS  1 lease
+--   KEYS  1 lease   2 outbox
 --   ARGV  1 key prefix of the queue   2 key of the exact due times   3 how many tasks of each list or set, and how many groups
 --   ->    bytes
 local most = tonumber(ARGV[3])
@@ -32,7 +32,7 @@ local function tasks(key, is_list)
   return sum * size / count
 end
 
-local total = usage(KEYS[1]) + usage(ARGV[2])
+local total = usage(KEYS[1]) + usage(KEYS[2]) + usage(ARGV[2])
 for _, name in ipairs({ 'pending', 'active' }) do
   total = total + usage(ARGV[1] .. name) + tasks(ARGV[1] .. name, true)
 end
