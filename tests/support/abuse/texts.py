@@ -314,3 +314,39 @@ def strange_queries(random: Random) -> bytes:
         for _ in range(random.randrange(1, 4))
     )
     return get(path + b"?" + query)
+
+
+@kind()
+def strange_pages(random: Random) -> bytes:
+    """What browsers send: forms and cookies."""
+    field, value = random.choice([b"key", b"next", b"queue", b"token", b"force", b"%FF", b""]), _escaped(random)
+    pair = field + b"=" + value
+    body = random.choice(
+        [pair, b"&".join([pair] * 3), field + value + b"&&=&", field + b"[]=" + value, b"&".join([pair] * 2_000)]
+    )
+    cookies = random.choice(
+        [
+            b"taskflow_session=" + random.choice(BROKEN),
+            b"taskflow_session=a.b.c.d",
+            b"=;;=;",
+            b"a" * 5_000 + b"=1",
+            b'taskflow_message="\\";taskflow_session="',
+        ]
+    )
+    path = random.choice([b"/login", b"/logout", b"/queue/pause", b"/queue/remove", b"/queue/resume"])
+    pages = [
+        b"/",
+        b"/dashboard",
+        b"/login?next=" + value,
+        b"/servers",
+        b"/changes",
+        b"/static/%s/app.js" % value,
+        b"/?q=" + value,
+    ]
+    head = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n" % len(body)
+    return random.choice(
+        [
+            get(random.choice(pages), b"Accept: text/html", b"Cookie: " + cookies),
+            b"POST " + path + b" HTTP/1.1\r\n" + HOST + head + b"Cookie: " + cookies + b"\r\n\r\n" + body,
+        ]
+    )
