@@ -18,6 +18,8 @@ MAX_HEAD = 64 * 1024
 """The largest URL and headers together, in bytes (with what else comes that is no body)."""
 MAX_URL = 16 * 1024
 """The longest URL in bytes."""
+MAX_PARAMETERS = 100
+"""The most parameters of a URL: what was made of the last thousand queries is remembered, at a hundred bytes and more for each."""
 MAX_WAITING = 20
 """How many requests of a connection may wait for their turn; the answer to the last one ends the connection."""
 FIRST_REQUEST_SECONDS = 0.5
@@ -30,7 +32,7 @@ _CODING = b"transfer-encoding"
 _CODING_LENGTH = len(_CODING)
 _REFUSALS = {
     400: (b"Bad Request", "this is no HTTP/1.1 request"),
-    414: (b"URI Too Long", f"the URL has more than {MAX_URL} bytes"),
+    414: (b"URI Too Long", f"the URL has more than {MAX_URL} bytes, or {MAX_PARAMETERS} parameters"),
     431: (b"Request Header Fields Too Large", f"the URL and the headers have more than {MAX_HEAD} bytes"),
 }
 
@@ -130,6 +132,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Let the application answer."""
         self._waiting = 0
+        if self.url.count(b"&") >= MAX_PARAMETERS:
+            self._refuse(414)
         if not self._refused:
             super().on_headers_complete()
             self.flow.resume_reading()  # uvicorn does not while a request waits, and so does not see that the client leaves
