@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +17,7 @@ import pytest
 
 from fleet.conftest import QUEUES, Start
 from support.invariants import check_invariants
+from support.receiver import receiving
 from support.topologies import Topology
 from support.waiting import wait_until
 from taskflow import (
@@ -23,6 +25,7 @@ from taskflow import (
     DuplicateTask,
     Inspector,
     Retry,
+    RetryPolicy,
     ScheduleEntry,
     ScheduleStore,
     SyncClient,
@@ -37,8 +40,9 @@ from taskflow import (
 from taskflow.application.service import TaskService
 from taskflow.asgi import serve
 from taskflow.config import load_settings
-from taskflow.wire.keys import ALL_QUEUES
+from taskflow.wire.keys import ALL_QUEUES, queue_keys
 from taskflow.worker.watches import MOST_WATCHED
+from taskflow.worker.webhooks import WebhookOptions
 
 pytestmark = [pytest.mark.stock_redis, pytest.mark.slow]
 
@@ -197,6 +201,51 @@ async def test_groups_become_one_task_each(app: TaskFlow, inspector: Inspector, 
         await wait_until(partial(admin.exists, f"asynq:{{{queue}}}:t:g-joined"), 10)
         assert await app.client.result("g-joined", queue=queue, timeout=10) == ["1", "2"]
     check_invariants(admin)
+
+
+async def test_the_end_of_a_task_is_told_wherever_its_queue_lies(
+    app: TaskFlow, inspector: Inspector, topology: Topology, admin: Any, start: Start
+) -> None:
+    """The notice is in the slot of the task's queue, the task that sends the webhook in another."""
+    options = WebhookOptions(
+        secrets=("a secret of the tests",),
+        allow_hosts=("127.0.0.1",),
+        allow_private=True,
+        sweep_every=timedelta(seconds=0.1),
+    )
+
+    app.registry.retries = RetryPolicy(backoff=timedelta(seconds=0.1))
+
+    @app.task("ok")
+    async def ok() -> str:
+        return "ok"
+
+    @app.task("bad", max_retries=0)
+    async def bad() -> None:
+        raise ValueError("no luck")
+
+    with receiving() as receiver:
+        waiting = [
+            await app.client.enqueue("ok", queue=queue, callback_url=receiver.url, process_in=KEPT) for queue in QUEUES
+        ]
+        await app.client.enqueue_many(
+            [
+                Task(kind, None, TaskOptions(queue=queue, callback_url=receiver.url, max_retries=0, retention=kept))
+                for queue in QUEUES
+                for kind, kept in (("ok", timedelta(0)), ("ok", KEPT), ("bad", KEPT))
+            ]
+        )
+        for task in waiting[::2]:
+            await inspector.cancel(task.id, task.queue)
+        for task in waiting[1::2]:
+            await inspector.archive(task.id, task.queue)
+        await start(webhooks=options)
+        await wait_until(lambda: len({*receiver.bodies}) == 4 * len(QUEUES), 20)
+
+        kinds = Counter(json.loads(body)["type"] for body in {*receiver.bodies})
+        assert kinds == {"task.completed": 8, "task.failed": 6, "task.cancelled": 2}
+        assert len({json.loads(body)["id"] for body in receiver.bodies}) == 16
+        await wait_until(lambda: not any(admin.exists(queue_keys(queue).outbox) for queue in QUEUES))
 
 
 async def test_queues_are_paused_looked_at_and_resumed(

@@ -1,7 +1,7 @@
 """A worker process for the fault tests: `python fault_worker.py REDIS_URL LOG [OPTION=VALUE ...]`.
 
 Each handler appends a line `id attempt pid start|end` to the log, which is the truth outside Redis. Short lease and grace make
-a death known within seconds; both are options, in seconds.
+a death known within seconds; both are options, in seconds. `webhooks=SECRET` lets it send webhooks to this machine.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from taskflow import TaskContext, TaskFlow, WorkerOptions
+from taskflow.worker.webhooks import WebhookOptions
 
 
 class Log:
@@ -75,11 +76,16 @@ def main(url: str, log: str, *settings: str) -> None:
     given = dict(setting.split("=", 1) for setting in settings)
     if step := given.pop("die_at", None):
         die_at(step)
+    secret = given.pop("webhooks", None)
     options: dict[str, Any] = {"lease": 2.0, "heartbeat": 0.5, "grace": 1.0, "recover_every": 0.2, "concurrency": 10}
     options |= {name: float(value) for name, value in given.items()}
     options["concurrency"] = int(options["concurrency"])
     for name in ("lease", "heartbeat", "grace", "recover_every"):
         options[name] = timedelta(seconds=options[name])
+    if secret is not None:
+        options["webhooks"] = WebhookOptions(
+            secrets=(secret,), allow_hosts=("127.0.0.1",), allow_private=True, sweep_every=timedelta(seconds=0.1)
+        )
     app = make_app(url, Log(log))
     asyncio.run(app.worker(WorkerOptions(log_tasks=False, **options)).run_with_signals())
 

@@ -42,6 +42,7 @@ class Image:
         named: The names in the set of groups.
         hashes: The tasks, by id.
         locks: Holder and TTL (s) of each unique lock, by key.
+        outbox: Notices of ended tasks, by their id.
         others: The other keys of the queue: counters, marks.
 
     """
@@ -54,6 +55,7 @@ class Image:
     named: set[str] = field(default_factory=set)
     hashes: dict[str, dict[str, bytes]] = field(default_factory=dict)
     locks: dict[str, tuple[str, int]] = field(default_factory=dict)
+    outbox: dict[str, bytes] = field(default_factory=dict)
     others: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -104,6 +106,8 @@ def _place(image: Image, key: str, name: str, value: list[bytes], closed: set[st
         image.sets[name] = _scores(value)
     elif key == f"taskflow:{{{image.queue}}}:due":
         image.sets["due"] = _scores(value)
+    elif key == f"taskflow:{{{image.queue}}}:outbox":
+        image.outbox = {_text(notice_id): data for notice_id, data in zip(value[::2], value[1::2], strict=True)}
     elif name == "groups":
         image.named = {_text(group) for group in value}
     elif kind == "g" and rest:

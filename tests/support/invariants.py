@@ -11,6 +11,7 @@ import redis
 
 from support import image as images
 from support.image import Image
+from taskflow.wire import asynq_pb2
 
 _WAITING = ("scheduled", "retry")
 _ENDED = ("archived", "completed")
@@ -37,6 +38,7 @@ def violations(client: redis.Redis, queue: str, fixed_locks: Collection[str] = (
         *[text for key, text in strange_locks(image).items() if not _fixed(image, key, fixed_locks)],
         *_groups(image),
         *_times(image),
+        *_outbox(image),
     ]
 
 
@@ -119,3 +121,16 @@ def _times(image: Image) -> list[str]:
         for task_id, fields in image.hashes.items()
         if ("pending_since" in fields) != (image.state(task_id) == "pending")
     ]
+
+
+def _outbox(image: Image) -> list[str]:
+    """Return what is wrong with the notices: each tells of a task of this queue that asked for it."""
+    wrong = []
+    for notice_id, data in image.outbox.items():
+        line, _, rest = data.partition(b"\n")
+        ending, _, length, _ = line.split(b" ")
+        message = asynq_pb2.TaskMessage.FromString(rest[: int(length)])
+        known = ending in {b"completed", b"failed", b"cancelled"} and message.queue == image.queue
+        if not known or not message.headers.get("taskflow:callback_url"):
+            wrong.append(f"the notice {notice_id!r} tells of nothing that was asked for: {data!r:.200}")
+    return wrong

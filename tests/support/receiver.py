@@ -82,6 +82,7 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128  # the default, 5, lets many connections at once wait for seconds
 
         def handle_error(self, *args: object) -> None:
             """Clients may hang up whenever they like."""
