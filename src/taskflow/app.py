@@ -21,6 +21,7 @@ from taskflow.worker.aggregates import AggregateFunction
 from taskflow.worker.backoff import Backoff
 from taskflow.worker.dependencies import Provide
 from taskflow.worker.handler import Executor, Handler
+from taskflow.worker.handlers import targets
 from taskflow.worker.lifespan import LifespanFunction
 from taskflow.worker.options import WorkerOptions
 from taskflow.worker.processes import WarmUp
@@ -125,6 +126,7 @@ class TaskFlow:
             retries=RetryPolicy(backoff=backoff, is_failure=is_failure, on_dead=on_dead),
         )
         self.schedules = Schedules()
+        self._has_targets = False
 
     @cached_property
     def settings(self) -> Settings:
@@ -355,8 +357,20 @@ class TaskFlow:
 
     def worker(self, options: WorkerOptions | None = None) -> Worker:
         """Return a worker for the app's handlers; without options it works as the settings say."""
+        self.add_targets()
         options = options or WorkerOptions.of(self.settings, named=self.registry.queues)
         return Worker(self.registry, self.redis_url, options)
+
+    def add_targets(self) -> None:
+        """Let the services that the settings name (`http_targets`, `grpc_services`) serve their types; once.
+
+        Raises:
+            ConfigError: A handler of the app serves one of the types, or a setting cannot be used.
+
+        """
+        if not self._has_targets:
+            self._has_targets = True
+            targets.register(self.registry, self.settings)
 
     async def close(self) -> None:
         """Close the clients' connections."""

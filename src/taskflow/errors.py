@@ -47,6 +47,7 @@ AttemptError
 ├── AttemptCancelled                                  a peer asked its worker to stop it
 ├── HandlerNotFound                                   no handler serves the type
 ├── WorkerDied                                        its worker is gone, for the last time that is borne
+├── AttemptFailed                                     a service in another language said so
 ├── TargetRefused                                     an HTTP request may not be sent there
 ├── TargetUnreachable                                 an HTTP request was not answered
 ├── TargetFailed                                      an HTTP request was answered, but not with success
@@ -602,6 +603,10 @@ class TargetFailed(AttemptError):
         super().__init__(f"{target}: answered with the status {status}")
         self.target = target
         self.answer_status = status
+
+
+class AttemptFailed(AttemptError):
+    """The service that carries the task out said that the attempt has failed, and that another may not."""
 
 
 class HandlerExit(AttemptError):

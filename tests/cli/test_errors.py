@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
-from taskflow.cli.target import load_target
+from taskflow.cli.target import check_handlers, load_target
 from taskflow.errors import ConfigError
 
 MODULES = {
@@ -70,7 +70,7 @@ def test_a_worker_without_its_application(
     for name in MODULES:
         monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
     with pytest.raises(ConfigError) as caught:
-        load_target(target)
+        check_handlers(load_target(target), target)
     for text in says:
         assert text in str(caught.value)
 

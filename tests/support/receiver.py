@@ -55,8 +55,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    """Run a receiver at a port of its own; with a context it speaks TLS."""
+def receiving(tls: ssl.SSLContext | None = None, *, port: int = 0) -> Iterator[Receiver]:
+    """Run a receiver at a port, 0 for one of its own; with a context it speaks TLS."""
     receiver = Receiver("")
 
     class Handler(BaseHTTPRequestHandler):
@@ -87,7 +87,7 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         def handle_error(self, *args: object) -> None:
             """Clients may hang up whenever they like."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     receiver.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"

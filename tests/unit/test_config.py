@@ -139,7 +139,7 @@ def test_sizes_are_read_from_text(text: str, size: int) -> None:
         ("zzz: 5", "zzz is not a setting"),
         ("true: 5", "True is not a setting"),
         ("server: 5", "server must hold settings: http, worker"),
-        ("[1]", "the file must hold settings: app, server, redis, queues, tasks, api, dashboard, logging, progress, schedules, webhooks"),
+        ("[1]", "the file must hold settings: app, server, redis, queues, tasks, api, dashboard, logging, progress, schedules, webhooks, http_targets, grpc_services"),
         ("server: {http: {port: x}}", "server.http.port: must be a valid integer, unable to parse string as an integer (got 'x')"),
         ("server: {http: {port: 65536}}", "server.http.port: must be less than or equal to 65535 (got 65536)"),
         ("server: {worker: {lease: 30}}", 'server.worker.lease: must be a duration with its unit, such as "30s" (got 30)'),

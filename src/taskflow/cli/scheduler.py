@@ -46,7 +46,7 @@ def scheduler(
 def _made(options: Options, settings: Settings, target: str | None) -> Scheduler:
     from taskflow.cli.target import load_target
 
-    app = load_target(target, needs_handlers=False).app if target is not None else None
+    app = load_target(target).app if target is not None else None
     if app is not None and options.redis_url:
         app.redis_url = options.redis_url
     return scheduler_for(app, settings)

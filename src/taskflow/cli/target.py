@@ -21,13 +21,13 @@ class Target(NamedTuple):
     app: TaskFlow | None
 
 
-def load_target(text: str, *, needs_handlers: bool = True) -> Target:
+def load_target(text: str) -> Target:
     """Import the module, as if started in the working directory, and find the application in it.
 
-    Without `:APP`, the module's only application is taken. One that only enqueues needs no handlers.
+    Without `:APP`, the module's only application is taken.
 
     Raises:
-        ConfigError: There is no such module, it cannot be imported, or it has no such application, or none with handlers.
+        ConfigError: There is no such module, it cannot be imported, or it has no such application.
 
     """
     module_name, _, name = text.partition(":")
@@ -38,10 +38,17 @@ def load_target(text: str, *, needs_handlers: bool = True) -> Target:
     found = candidates.get(name)
     if found is None:
         raise ConfigError(_no_app(module, module_name, name, sorted(candidates)))
-    target = Target(found.registry, found) if isinstance(found, TaskFlow) else Target(found, None)
-    if needs_handlers and not target.registry.routes:
-        raise ConfigError(f"{module_name}:{name} has no handlers; decorate a function with @{name}.task('its:type')")
-    return target
+    return Target(found.registry, found) if isinstance(found, TaskFlow) else Target(found, None)
+
+
+def check_handlers(target: Target, text: str) -> None:
+    """Refuse to work without handlers, those of the settings included. Raises `ConfigError`."""
+    if target.registry.routes:
+        return
+    if target.app is None:
+        raise ConfigError(f"{text} has no handlers, and neither the settings http_targets nor grpc_services name any")
+    name = text.partition(":")[2] or "app"
+    raise ConfigError(f"{text} has no handlers; decorate a function with @{name}.task('its:type')")
 
 
 def _no_app(module: ModuleType, module_name: str, name: str, candidates: list[str]) -> str:

@@ -71,6 +71,7 @@ def worker(
       taskflow worker tasks:app --processes 2 --max-tasks 10000 --max-memory 512MB    (for what leaks)
       taskflow worker tasks:app --with-scheduler
       taskflow worker taskflow.worker.handlers.demo:app
+      taskflow worker taskflow.worker.handlers.targets:app    (only what the settings http_targets and grpc_services name)
     """  # noqa: D301 - \b marks lines that help must not fold
     given = {
         "queues": queues,
@@ -134,16 +135,21 @@ def _run(
 
     from taskflow.cli.leash import Leash
     from taskflow.cli.scheduler import scheduler_for
-    from taskflow.cli.target import load_target
+    from taskflow.cli.target import check_handlers, load_target
+    from taskflow.worker.handlers import targets
     from taskflow.worker.options import WorkerOptions
     from taskflow.worker.server import Worker
 
     found = load_target(target)
     settings, url = given, given.redis.effective_url
-    if found.app is not None:
+    if found.app is None:
+        targets.register(found.registry, settings)
+    else:
         if line.redis_url:  # the clients that handlers use follow the command line too
             found.app.redis_url = line.redis_url
         settings, url = found.app.settings, found.app.redis_url
+        found.app.add_targets()
+    check_handlers(found, target)
     settings = _merged(settings, given, changed)
     if leash is None and _needs_supervisor(settings.server.worker):  # the application's own settings say so
         _supervise(settings.server.worker, target)

@@ -26,6 +26,7 @@ from taskflow.config.settings import (
     mask_url,
 )
 from taskflow.config.sources import Setting, describe, environment_name, load_settings, setting_names
+from taskflow.config.targets import GrpcService, GrpcServices, HttpTarget
 from taskflow.config.values import LogFormat, LogLevel
 
 __all__ = [
@@ -34,8 +35,11 @@ __all__ = [
     "Auth",
     "Cors",
     "Dashboard",
+    "GrpcService",
+    "GrpcServices",
     "Health",
     "Http",
+    "HttpTarget",
     "LogFormat",
     "LogLevel",
     "Logging",

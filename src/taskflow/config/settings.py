@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from taskflow.config.api import Api
 from taskflow.config.dashboard import Dashboard
 from taskflow.config.section import Section
+from taskflow.config.targets import GrpcServices, HttpTargets
 from taskflow.config.values import (
     Count,
     Duration,
@@ -339,6 +340,8 @@ class Settings(BaseSettings):
     progress: Progress = Progress()
     schedules: Schedules = {}
     webhooks: Webhooks = Webhooks()
+    http_targets: HttpTargets = {}
+    grpc_services: GrpcServices = GrpcServices()
 
     @property
     def log_level(self) -> LogLevel:

@@ -68,6 +68,8 @@ class Outbound:
         connections: How many may be open at once; more requests wait.
         tls: How certificates are verified. Default: by the system's authorities (`SSL_CERT_FILE` names others).
         resolve: Looks names up. Default: the system does.
+        connect_timeout: How long (s) the last or only address of a name may take to accept a connection. Default: as long as the
+            whole request.
 
     """
 
@@ -79,6 +81,7 @@ class Outbound:
         connections: int = 100,
         tls: ssl.SSLContext | None = None,
         resolve: Resolve | None = None,
+        connect_timeout: float | None = None,
     ) -> None:
         self._timeout = timeout
         self._pool = httpcore.AsyncConnectionPool(
@@ -86,7 +89,7 @@ class Outbound:
             max_connections=connections,
             max_keepalive_connections=_IDLE_CONNECTIONS,
             keepalive_expiry=_IDLE,
-            network_backend=_Guarded(resolve or _resolve, allow_private=allow_private),
+            network_backend=_Guarded(resolve or _resolve, allow_private=allow_private, patience=connect_timeout),
         )
 
     async def close(self) -> None:
@@ -181,9 +184,10 @@ async def _resolve(host: str, port: int) -> list[str]:
 class _Guarded(httpcore.AsyncNetworkBackend):
     """Connects to the addresses of a host only if all of them may be reached."""
 
-    def __init__(self, resolve: Resolve, *, allow_private: bool) -> None:
+    def __init__(self, resolve: Resolve, *, allow_private: bool, patience: float | None) -> None:
         self._resolve = resolve
         self._allow_private = allow_private
+        self._patience = patience
         self._backend = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -201,7 +205,7 @@ class _Guarded(httpcore.AsyncNetworkBackend):
                 return await self._backend.connect_tcp(address, port, CONNECT_TIMEOUT, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await self._backend.connect_tcp(addresses[-1], port, None, local_address, socket_options)
+        return await self._backend.connect_tcp(addresses[-1], port, self._patience, local_address, socket_options)
 
     async def _addresses(self, host: str, port: int) -> list[str]:
         try:
