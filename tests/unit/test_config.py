@@ -357,3 +357,23 @@ def test_debug_lowers_the_level_that_is_not_set_and_names_become_labels() -> Non
     assert (debug.log_level, debug.app.labels) == ("debug", {"app": "shop"})
     chosen = load_settings(environ={"TASKFLOW_APP_DEBUG": "true"}, overrides={"logging.level": "warning"})
     assert chosen.log_level == "warning"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'http_targets: {billing: {url: "http://billing/", headers: {Authorization: "s3cret\\n"}}}',
+        'webhooks: {allow_hosts: ["*"], secret: s3cret}',
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_not_repeated(text: str) -> None:
+    assert "s3cret" not in "".join(problems_of(text))
+
+
+def test_the_headers_of_targets_are_not_shown() -> None:
+    write('http_targets: {billing: {url: "http://billing/", headers: {Authorization: s3cret}}}')
+
+    settings = load_settings(environ={})
+
+    assert {each.name: each.value for each in describe(settings)}["http_targets"] == "billing"
+    assert "s3cret" not in repr(settings)

@@ -31,7 +31,9 @@ _WORDS = {
     "Field required": "is missing",
 }
 """Words of pydantic's and ours."""
-_SECRET_NAMES = frozenset({"redis.password", "redis.url", "api.auth.keys", "dashboard.secret", "http_targets"})
+_SECRET_NAMES = frozenset(
+    {"redis.password", "redis.url", "api.auth.keys", "dashboard.secret", "webhooks.secret", "http_targets"}
+)
 # Kubernetes and Docker set such variables for every service, so also for one that is called taskflow or taskflow-redis.
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
