@@ -117,6 +117,7 @@ def _suit_query(query: dict[str, Any], status: str) -> None:
 
 
 def _suit_body(body: dict[str, Any]) -> None:
+    body.pop("callback_url", None)  # the settings allow none
     if body.get("process_at"):
         body.pop("process_in", None)
     for name, pattern in (("queue", _NAME), ("task_id", _ID), ("group", _ID)):
