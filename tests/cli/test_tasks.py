@@ -102,6 +102,20 @@ def test_show_tells_where_the_last_attempt_failed(cli: Run, store: Store) -> Non
     assert [attempt["traceback"] for attempt in told] == [attempt.traceback for attempt in attempts]
 
 
+def test_enqueue_with_a_callback_url(run_inside: Run, environ: dict[str, str]) -> None:
+    call = ("enqueue", "mail:send", "--task-id", "a", "--callback-url", "https://hooks.example.org/done")
+    webhooks = {"TASKFLOW_WEBHOOKS_ALLOW_HOSTS": "*.example.org", "TASKFLOW_WEBHOOKS_SECRET": "0123456789abcdef"}
+
+    refused = run_inside(*call, environ=environ)
+    created = run_inside(*call, "--json", environ=environ | webhooks)
+    shown = run_inside("tasks", "show", "a", "--json", environ=environ | webhooks)
+
+    assert refused.returncode != 0
+    assert "webhooks.allow_hosts" in refused.stderr
+    assert created.json["task_id"] == "a"
+    assert shown.json["callback_url"] == "https://hooks.example.org/done"
+
+
 def test_enqueue_with_the_choices_of_a_unique_lock(cli: Run) -> None:
     def enqueue(version: int, *choice: str) -> Any:
         words = ["--unique", "1h", "--unique-fields", "shop, area.city", *choice]
