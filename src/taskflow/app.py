@@ -175,6 +175,7 @@ class TaskFlow:
         backoff: Backoff | None = None,
         is_failure: IsFailure | None = None,
         on_dead: OnDead | None = None,
+        version: str | None = None,
     ) -> Decorator:
         """Return a decorator that makes a function the handler of a type (of all that begin so, with a `*` at the end).
 
@@ -191,10 +192,11 @@ class TaskFlow:
             backoff: How long a failed one waits before its next attempt; see `TaskFlow`. Default: the application's.
             is_failure: Whether an error costs a retry; see `TaskFlow`. Default: the application's.
             on_dead: Whom to tell of a task that has been given up; see `TaskFlow`. Default: the application's.
+            version: What the catalog of task types calls its version. Default: the setting `app.version`.
 
         Raises:
             ConfigError: The type has a handler, or the function's signature cannot be a handler's.
-            InvalidOption: The type, the queue, the unique lock or the callback URL cannot be used.
+            InvalidOption: The type, the queue, the unique lock, the callback URL or the version cannot be used.
 
         """
         retries = RetryPolicy(backoff=backoff, is_failure=is_failure, on_dead=on_dead)
@@ -211,6 +213,7 @@ class TaskFlow:
                 callback_url=callback_url,
                 retries=retries,
                 middleware=middleware,
+                version=version,
             )
             return TaskDefinition(self, route, function)
 

@@ -259,6 +259,26 @@ class QueueNotFound(TaskFlowError, LookupError):
         return {"queue": self.queue}
 
 
+class TaskTypeNotFound(TaskFlowError, LookupError):
+    """No worker has published the type."""
+
+    status = 404
+    code = "TASK_TYPE_NOT_FOUND"
+
+    def __init__(self, task_type: str, close: Sequence[str] = ()) -> None:
+        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+        super().__init__(
+            f"no worker has published the type {task_type[:100]!r}{hint}; GET /api/v1/task-types and `taskflow types` list those there are"
+        )
+        self.task_type = task_type
+        self.close = list(close)
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The type that was asked for, and those that look like it."""
+        return {"type": self.task_type, "close": self.close}
+
+
 class ProgressNotFound(TaskFlowError, LookupError):
     """The task has published no progress, or what it published has expired."""
 

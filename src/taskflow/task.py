@@ -35,6 +35,8 @@ MAX_QUEUE_BYTES = 128
 MAX_TASK_ID_BYTES = 256
 CALLBACK_HEADER = "taskflow:callback_url"
 """The header in which a task's callback URL travels; the part `tell` of the scripts names it too."""
+MAX_VERSION = 100
+"""Characters of what the version of a type is called."""
 MAX_RETRIES = 2**31 - 1
 """The wire carries the number of retries as int32."""
 
@@ -50,6 +52,12 @@ def check_task_type(task_type: object) -> None:
         raise InvalidTaskType(f"must be text such as 'email:send', not {task_type!r}")
     if not task_type.isascii() and not encodable(task_type):
         raise InvalidTaskType("must be text that UTF-8 can carry (it holds a lone surrogate)")
+
+
+def check_version(version: object) -> None:
+    """Raise `InvalidOption` unless the version of a type is printable text of 1 to 100 characters."""
+    if not isinstance(version, str) or not 0 < len(version) <= MAX_VERSION or not version.isprintable():
+        raise InvalidOption("version", f"must be printable text of 1 to {MAX_VERSION} characters, not {version!r:.200}")
 
 
 def close_types(task_type: str, known: Iterable[str]) -> list[str]:

@@ -254,7 +254,7 @@ async def test_a_key_with_queues_creates_tasks_in_them_only(http: httpx.AsyncCli
 async def test_limits_are_decided_for_every_use_case(client: Client, whole: type[Any], part: str | None) -> None:
     """A new public method must be given its limits in `LimitedService`, or be named here as one that needs none."""
     need_none = {"connect", "close", "ping", "create", "create_many", "result"}
-    need_none |= {"types", "servers", "stalls", "keep_sampling"}
+    need_none |= {"type", "servers", "stalls", "keep_sampling"}
     service = LimitedService(_service(client), lambda _: True)
     limited = type(service if part is None else getattr(service, part))
 

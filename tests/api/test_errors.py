@@ -143,7 +143,15 @@ BAD = [
     Bad("queue stats", "GET", "/api/v1/queues/stats?queue=nobody", None, 404, "QUEUE_NOT_FOUND", "not found"),
     Bad("queue to pause", "POST", "/api/v1/queues/nobody/pause", None, 404, "QUEUE_NOT_FOUND", "not found"),
     Bad("queue to list", "GET", f"{TASKS}?queue=nobody", None, 404, "QUEUE_NOT_FOUND", "not found"),
-    Bad("type", "GET", "/api/v1/task-types/nobody", None, 404, "TASK_TYPE_NOT_FOUND", "GET /api/v1/task-types lists"),
+    Bad(
+        "type",
+        "GET",
+        "/api/v1/task-types/nobody",
+        None,
+        404,
+        "TASK_TYPE_NOT_FOUND",
+        "`taskflow types` list those there are",
+    ),
     Bad("path", "GET", "/api/v2/tasks", None, 404, "NOT_FOUND", "/docs lists what there is"),
     # what is in the way
     Bad(

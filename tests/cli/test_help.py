@@ -75,6 +75,7 @@ def test_these_are_the_commands() -> None:
         "tasks show",
         "tasks watch",
         "types ls",
+        "types show",
         "version",
         "worker",
     ]

@@ -211,6 +211,14 @@ def test_watching_a_task_to_its_end(cli: Run, run: Run, environ: dict[str, str],
         ("demo", ["count", "message"])
     ]
     (server,) = cli("servers", "ls", "--json").json
+    shown = cli("types", "show", "demo", "--json").json
+    assert [(one["pid"], one["version_id"]) for one in shown["servers"]] == [(worker.pid, shown["versions"][0]["id"])]
+    assert "demo" in cli("types").stdout
+    table = cli("types", "show", "demo").stdout
+    assert str(worker.pid) in table
+    assert '"maximum": 10000' in table
+    unknown = cli("types", "show", "dem")
+    assert (unknown.returncode, "did you mean 'demo'?" in unknown.stderr) == (1, True)
     assert (server["pid"], server["queues"]) == (worker.pid, {"critical": 6, "default": 3, "low": 1})
 
     refused = cli("enqueue", "demo", '{"message": "hi", "count": 10001}')

@@ -21,6 +21,7 @@ from taskflow.wire.keys import (
     ALL_SERVERS,
     ALL_WORKERS,
     SAMPLES_TURN,
+    SERVED_TYPES,
     TALLIES,
     TASK_TYPES,
     day_name,
@@ -127,7 +128,7 @@ async def test_both_inspectors_say_the_same(both: Stage, raw: redis.Redis) -> No
 def every_key_is_known(raw: Any) -> None:
     """Neither side has written a key that `wire.keys` does not name."""
     known = {ALL_QUEUES, ALL_SERVERS, ALL_WORKERS, TASK_TYPES, SAMPLES_TURN}
-    prefixes: list[str] = [ALL_SERVERS + ":{", ALL_WORKERS + ":{", TALLIES]
+    prefixes: list[str] = [ALL_SERVERS + ":{", ALL_WORKERS + ":{", TALLIES, SERVED_TYPES]
     day = day_name(datetime.now(UTC).timestamp())
     for queue in QUEUES:
         keys = queue_keys(queue)

@@ -168,24 +168,6 @@ class PreconditionFailed(TaskFlowError):
         return {"etag": self.etag}
 
 
-class TaskTypeNotFound(TaskFlowError, LookupError):
-    """No worker has published the type."""
-
-    status = 404
-    code = "TASK_TYPE_NOT_FOUND"
-
-    def __init__(self, task_type: str) -> None:
-        super().__init__(
-            f"no worker has published the type {task_type!r}; GET /api/v1/task-types lists those there are"
-        )
-        self.task_type = task_type
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The type that was asked for."""
-        return {"type": self.task_type}
-
-
 def answer(error: Exception, *, method: str, path: str, request_id: str) -> tuple[int, ErrorBody, Mapping[str, str]]:
     """Return status, body and headers for an error; what the client is not told is logged."""
     if isinstance(error, BrokerUnavailable):

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from taskflow.broker.catalog import TaskCatalog, TaskType
+from taskflow.broker.catalog import CatalogEntry, TaskCatalog, TaskType
 from taskflow.errors import InvalidPayload, InvalidTaskType
 from taskflow.task import close_types, did_you_mean
 
@@ -25,24 +25,43 @@ _OWN = "taskflow:"
 _LOG = structlog.get_logger("taskflow.application")
 
 
-class KnownType(Struct, frozen=True):
-    """A type of the catalog: its entry, and its payload schema, compiled (None: any payload will do)."""
+class PayloadCheck(Struct, frozen=True):
+    """The payload schema of a version of a type, compiled."""
 
-    entry: TaskType
-    validator: jsonschema_rs.Validator | None
+    validator: jsonschema_rs.Validator
+    takes_object: bool
+
+    def fits(self, data: bytes) -> bool:
+        """Whether a payload fits."""
+        return self.validator.is_valid(self._value(data))
 
     def check(self, data: bytes) -> None:
         """Check a payload. Raises `InvalidPayload`: `path`, `expected` and `got` say where and why."""
-        if self.validator is None:
-            return
-        value = decode_payload(data) if data else self._nothing()
-        if not self.validator.is_valid(value):
-            for error in self.validator.iter_errors(value):
-                raise _invalid(error)
+        for error in self.validator.iter_errors(self._value(data)):
+            raise _invalid(error)
 
-    def _nothing(self) -> Any:
-        """Return what a worker takes an empty payload for: no fields, where it expects an object."""
-        return {} if (self.entry.schema or {}).get("type") == "object" else None
+    def _value(self, data: bytes) -> Any:
+        """Return a payload's value; an empty one is to a worker no fields, where it expects an object."""
+        if not data:
+            return {} if self.takes_object else None
+        return decode_payload(data)
+
+
+class KnownType(Struct, frozen=True):
+    """A type of the catalog: what its newest live version says, and the payloads that its live versions take.
+
+    What one of them takes is let through, whichever worker gets the task: what the workers that run would take must not be refused
+    because a newer version has begun to take the place of theirs.
+    """
+
+    entry: TaskType
+    checks: tuple[PayloadCheck, ...]
+    """The schemas of the live versions, the newest first; none: any payload will do."""
+
+    def check(self, data: bytes) -> None:
+        """Check a payload. Raises `InvalidPayload` as the newest version sees it: `path`, `expected` and `got` say where and why."""
+        if self.checks and not any(check.fits(data) for check in self.checks):
+            self.checks[0].check(data)
 
 
 class KnownTypes:
@@ -95,7 +114,7 @@ class KnownTypes:
             if self._read_at >= asked_at:
                 return
             began_at = time.monotonic()
-            types = [KnownType(entry, _compiled(entry)) for entry in await self._catalog.types()]
+            types = [_known(entry) for entry in await self._catalog.entries()]
             self._exact = {known.entry.type: known for known in types if not known.entry.prefix}
             prefixes = [known for known in types if known.entry.prefix]
             self._prefixes = sorted(prefixes, key=lambda known: len(known.entry.type), reverse=True)
@@ -133,8 +152,17 @@ def decode_payload(data: bytes) -> Any:
         raise InvalidPayload(f"must be JSON: {error}") from error
 
 
-def _compiled(entry: TaskType) -> jsonschema_rs.Validator | None:
-    return None if entry.schema is None else _validator(msgspec.json.encode(entry.schema))
+def _known(entry: CatalogEntry) -> KnownType:
+    checks = [_check(version.entry.schema) for version in entry.live]
+    return KnownType(entry.current, tuple(check for check in checks if check is not None) if all(checks) else ())
+
+
+def _check(schema: dict[str, Any] | None) -> PayloadCheck | None:
+    """Return the check of a schema; None if any payload will do."""
+    validator = None if schema is None else _validator(msgspec.json.encode(schema))
+    if schema is None or validator is None:
+        return None
+    return PayloadCheck(validator, schema.get("type") == "object")
 
 
 @lru_cache(maxsize=1024)

@@ -37,6 +37,7 @@ from taskflow.application.queries import (
 )
 from taskflow.application.scanning import TaskScan
 from taskflow.application.service import TaskService
+from taskflow.broker.catalog import CatalogEntry
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.progress import ProgressEntry
 from taskflow.broker.queue import Broker
@@ -184,6 +185,13 @@ class LimitedService(TaskService):
         """Remove a queue."""
         self.check(command.queue)
         return await super().remove_queue(command, progress)
+
+    async def types(self) -> builtins.list[CatalogEntry]:
+        """Return the task types: the same for all, but who serves them is no more to be seen than the servers themselves."""
+        return [
+            CatalogEntry(tuple(structs.replace(version, servers=()) for version in entry.versions))
+            for entry in await super().types()
+        ]
 
     async def pause(self, queue: str) -> None:
         """Pause a queue."""

@@ -47,7 +47,7 @@ from taskflow.application.schedules import ScheduleService
 from taskflow.application.search import TaskSearch
 from taskflow.application.steering import TaskSteering
 from taskflow.application.watches import Watches
-from taskflow.broker.catalog import TaskCatalog, TaskType
+from taskflow.broker.catalog import CatalogEntry, TaskCatalog
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.progress import ProgressStream
 from taskflow.broker.redis_info import RedisInfo, read_redis_info
@@ -69,6 +69,7 @@ from taskflow.errors import (
     PayloadTooLarge,
     ResultTimeout,
     TaskFlowError,
+    TaskTypeNotFound,
 )
 from taskflow.task import (
     DailyStats,
@@ -84,6 +85,7 @@ from taskflow.task import (
     check_queue,
     check_task_id,
     check_task_type,
+    close_types,
 )
 from taskflow.unique import Unique
 from taskflow.wire.keys import queue_keys
@@ -224,7 +226,7 @@ class TaskService:
         """Return the bytes of a payload that fits its type; JSON text without the space between its tokens."""
         if isinstance(payload, msgspec.Raw):
             text = bytes(payload)
-            if known is None or known.validator is None:
+            if known is None or not known.checks:
                 decode_payload(text)
             data = msgspec.json.format(text, indent=-1)
         else:
@@ -411,9 +413,22 @@ class TaskService:
         check_queue(queue)
         await self._inspector.resume(queue)
 
-    async def types(self) -> builtins.list[TaskType]:
-        """Return the task types that workers have published."""
-        return await self._catalog.types()
+    async def types(self) -> builtins.list[CatalogEntry]:
+        """Return the task types that workers have published, with their versions and who serves them now."""
+        return await self._catalog.with_servers()
+
+    async def type(self, name: str) -> CatalogEntry:
+        """Return a task type by its name: the type itself, or the prefix of types, with its `*` or without.
+
+        Raises:
+            TaskTypeNotFound: No worker has published it.
+
+        """
+        entries = await self.types()
+        for entry in entries:
+            if name in {entry.current.name, entry.current.type}:
+                return entry
+        raise TaskTypeNotFound(name, close=close_types(name, [entry.current.name for entry in entries]))
 
     async def type_stats(self, days: int = 1) -> dict[str, TypeStats]:
         """Return how attempts at each type ended and how long they took, today and on the days before; up to 8 in all."""

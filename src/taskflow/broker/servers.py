@@ -45,16 +45,16 @@ class ServerRecords:
             ("ZREM", ALL_SERVERS, server), ("ZREM", ALL_WORKERS, workers), ("DEL", server, workers)
         )
 
-    async def infos(self) -> list[ServerInfo]:
-        """Return the worker servers whose records have not expired, Go's too, with what each runs now."""
+    async def infos(self, *, running: bool = True) -> list[ServerInfo]:
+        """Return the worker servers whose records have not expired, Go's too, with what each runs now unless told not to."""
         now = int(self._broker.clock.now())
         (members,) = await self._broker.execute(("ZRANGEBYSCORE", ALL_SERVERS, now, "+inf"))
         workers = [member.replace(ALL_SERVERS.encode(), ALL_WORKERS.encode(), 1) for member in members]
         records = await self._broker.attempt(*(("GET", member) for member in members))
-        running = await self._broker.attempt(*(("HVALS", key) for key in workers))
+        tasks_of = await self._broker.attempt(*(("HVALS", key) for key in workers)) if running else [()] * len(members)
         return [
             info
-            for record, tasks in zip(records, running, strict=True)
+            for record, tasks in zip(records, tasks_of, strict=True)
             if (info := _server_info(record, tasks if isinstance(tasks, list) else [])) is not None
         ]
 

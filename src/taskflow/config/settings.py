@@ -41,7 +41,7 @@ from taskflow.config.values import (
 from taskflow.config.webhooks import Webhooks
 from taskflow.cron import Missed, parsed
 from taskflow.durations import format_duration
-from taskflow.task import TaskOptions, check_task_type
+from taskflow.task import MAX_VERSION, TaskOptions, check_task_type
 from taskflow.unique import OnConflict, Unique, Until
 
 MASK = "***"
@@ -64,11 +64,13 @@ def mask_url(text: str) -> str:
 class App(Section):
     """`app`: which installation this is. `name` and `environment`, where they are set, stand in each log line of JSON.
 
-    `debug` makes `logging.level` debug, unless that is set.
+    `version` is what the program calls its version, as the catalog of task types shows it. `debug` makes `logging.level` debug, unless
+    that is set.
     """
 
     name: str = "taskflow"
     environment: str = "development"
+    version: Annotated[str, Field(max_length=MAX_VERSION)] = ""
     debug: bool = False
 
     @property

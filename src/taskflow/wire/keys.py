@@ -33,7 +33,10 @@ SCHEDULES_PAUSED = "taskflow:schedules:paused"
 SCHEDULE_NEWS = "taskflow:schedules:news"
 """Pub/sub: the id of a periodic task that was changed."""
 TASK_TYPES = "taskflow:types"
-"""HASH: task type -> JSON of its catalog entry."""
+"""HASH: `@` and the id of a version of a task type -> JSON of what its workers say of it; with `:seen` behind: when they last
+did (Unix s). A task type -> the same JSON, from workers of the release before that."""
+SERVED_TYPES = f"{TASK_TYPES}:servers:"
+"""STRING, followed by a server's `host:pid:id`: the ids of the versions that it serves, with spaces between, for 3 minutes."""
 IDEMPOTENCY = "taskflow:idempotency:"
 """STRING, followed by a digest of a client's Idempotency-Key: digest of the body that came with it first, for a day."""
 SAMPLES_TURN = "taskflow:samples:turn"
@@ -155,3 +158,8 @@ def server_key(host: str, pid: int, server_id: str) -> str:
 def workers_key(host: str, pid: int, server_id: str) -> str:
     """The hash of what a worker server runs now."""
     return f"{ALL_WORKERS}:{{{host}:{pid}:{server_id}}}"
+
+
+def served_types_key(host: str, pid: int, server_id: str) -> str:
+    """Which versions of task types a worker server serves."""
+    return f"{SERVED_TYPES}{host}:{pid}:{server_id}"

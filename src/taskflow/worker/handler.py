@@ -5,16 +5,17 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import msgspec
 from msgspec import NODEFAULT
 
 from taskflow.errors import ConfigError, InvalidPayload
-from taskflow.wire.payload import decode_hook, encode_hook, encode_payload, schema_hook
+from taskflow.wire.payload import decode_hook, encode_hook, encode_payload
 from taskflow.worker.context import TaskContext
 from taskflow.worker.dependencies import Dependency, Graph, dependency_of
+from taskflow.worker.payload_schema import PayloadSchema
 from taskflow.worker.signature import VARIADIC, parameters_of
 
 Executor = Literal["async", "thread", "process"]
@@ -102,18 +103,17 @@ class Handler:
 
     @property
     def schema(self) -> dict[str, Any] | None:
-        """JSON Schema of the payload; None if any bytes will do."""
-        if self._raw:
-            return None
-        (schema,), components = msgspec.json.schema_components(
-            [self._payload_type], schema_hook=schema_hook, ref_template="#/$defs/{name}"
-        )
-        if not self._whole:
-            name = schema["$ref"].rpartition("/")[2]
-            schema = {**components.pop(name), "additionalProperties": False}
-        if components:
-            schema["$defs"] = components
-        return schema
+        """JSON Schema of the payload, with what the docstring says of it; None if any bytes will do."""
+        return None if self._raw else self._payload_schema.schema
+
+    @property
+    def bad_examples(self) -> tuple[str, ...]:
+        """What is wrong with examples of the docstring: those are left out of the schema."""
+        return () if self._raw else self._payload_schema.bad_examples
+
+    @cached_property
+    def _payload_schema(self) -> PayloadSchema:
+        return PayloadSchema.of(self._payload_type, self._arguments, whole=self._whole, doc=self.doc, accept=self.bind)
 
     def bind(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments that a payload stands for, the context not among them.

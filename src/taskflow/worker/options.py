@@ -55,6 +55,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         progress_seconds: How long a task's progress is kept after its last entry. Default 1 h.
         progress_entries: About how many entries are kept. Default 1,000.
         allow_eviction: Work also on a server that throws keys away when its memory is full.
+        version: What the program calls its version, in the catalog of task types; empty (default): nothing.
         group_grace: A group is aggregated when no task has come into it for this long. Default 60 s.
         group_max_delay: Or when its oldest task has waited this long; 0 (default): never.
         group_max_size: Or when it has this many tasks, at most 5,000; 0 (default): never.
@@ -83,6 +84,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     progress_seconds: int = STREAM_SECONDS
     progress_entries: int = STREAM_ENTRIES
     allow_eviction: bool = False
+    version: str = ""
     group_grace: timedelta = timedelta(seconds=60)
     group_max_delay: timedelta = timedelta(0)
     group_max_size: int = 0
@@ -133,6 +135,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             progress_seconds=max(1, whole_seconds(settings.progress.ttl)),
             progress_entries=settings.progress.max_entries,
             allow_eviction=settings.redis.allow_eviction,
+            version=settings.app.version,
             group_grace=section.groups.grace_period,
             group_max_delay=section.groups.max_delay,
             group_max_size=section.groups.max_size,

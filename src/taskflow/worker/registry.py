@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -12,7 +12,15 @@ from msgspec import Struct
 
 from taskflow.broker.catalog import TaskType
 from taskflow.errors import ConfigError, HandlerNotFound
-from taskflow.task import EnqueueOptions, check_callback_url, check_queue, check_task_type, close_types, did_you_mean
+from taskflow.task import (
+    EnqueueOptions,
+    check_callback_url,
+    check_queue,
+    check_task_type,
+    check_version,
+    close_types,
+    did_you_mean,
+)
 from taskflow.unique import Unique
 from taskflow.worker.aggregates import Aggregates
 from taskflow.worker.context import TaskContext
@@ -42,6 +50,8 @@ class Route(Struct, frozen=True, eq=False):
     retries: RetryPolicy = ASYNQ
     layers: tuple[Middleware, ...] = ()
     """The middleware around this handler only, the first the outermost."""
+    version: str | None = None
+    """What its version is called, None: as the program's is."""
 
     @property
     def options(self) -> EnqueueOptions:
@@ -59,8 +69,8 @@ class Route(Struct, frozen=True, eq=False):
             options["callback_url"] = self.callback_url
         return options
 
-    def published(self, now: datetime) -> TaskType:
-        """What the catalog says of it."""
+    def published(self, version: str | None = None) -> TaskType:
+        """What the catalog says of it; `version` is the program's."""
         return TaskType(
             type=self.type,
             prefix=self.prefix,
@@ -71,7 +81,7 @@ class Route(Struct, frozen=True, eq=False):
             timeout_seconds=self.timeout.total_seconds() if self.timeout is not None else None,
             unique=self.unique,
             callback_url=self.callback_url,
-            last_seen=now,
+            version=self.version or version,
         )
 
 
@@ -137,6 +147,7 @@ class Registry:
         callback_url: str | None = None,
         retries: RetryPolicy | None = None,
         middleware: Iterable[Middleware] = (),
+        version: str | None = None,
     ) -> Route:
         """Let a handler serve a type, or with a `*` at the end every type that begins so.
 
@@ -151,13 +162,16 @@ class Registry:
             callback_url: See `queue`.
             retries: What becomes of failed attempts; where it says nothing, the registry's does.
             middleware: Layers around this handler only, the first the outermost.
+            version: What the catalog calls its version. Default: the program's.
 
         Raises:
             ConfigError: Another handler serves the type, or a layer cannot be called.
-            InvalidOption: The type, the queue, the unique lock or the callback URL cannot be used.
+            InvalidOption: The type, the queue, the unique lock, the callback URL or the version cannot be used.
 
         """
         check_task_type(task_type)
+        if version is not None:
+            check_version(version)
         if queue is not None:
             check_queue(queue)
         if isinstance(unique, timedelta):
@@ -183,6 +197,7 @@ class Registry:
             callback_url=callback_url,
             retries=self.retries if retries is None else retries.over(self.retries),
             layers=layers,
+            version=version,
         )
         routes[name] = route
         self._forget()

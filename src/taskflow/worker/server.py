@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from taskflow.broker import connection
-from taskflow.broker.catalog import TaskCatalog
+from taskflow.broker.catalog import REFRESH_SECONDS
 from taskflow.broker.delivery import Archive, Delivery, Outcome, Retry
 from taskflow.broker.groups import Groups
 from taskflow.broker.progress import ProgressStream
@@ -52,9 +52,11 @@ from taskflow.worker.queue_set import QueueSet
 from taskflow.worker.registry import Registry
 from taskflow.worker.reports import Reports
 from taskflow.worker.tallies import FLUSH, Tallies
+from taskflow.worker.type_publisher import TypePublisher
 
 _LOG = structlog.get_logger("taskflow.worker")
-_CATALOG_EVERY = 60.0
+_FORGET_EVERY = 3600.0
+"""How often (s) the catalog is relieved of what nobody has served for long."""
 _READY_WITHIN = 3 * BEAT
 """A worker counts as ready while its last heartbeat is no older (s)."""
 
@@ -241,9 +243,12 @@ class Worker:
             lease_seconds=options.lease.total_seconds(),
             beat=options.heartbeat.total_seconds(),
         )
+        self._types = TypePublisher(
+            self._broker, self.registry, version=options.version or None, describe=self.describe
+        )
         await self._listen(stack)
         await self._discovery.look()
-        await self._publish_types()
+        await self._types.publish()
         self._heartbeater.start()
         stack.push_async_callback(asyncio.to_thread, self._heartbeater.stop)
         if options.health is not None:
@@ -302,17 +307,14 @@ class Worker:
             ("discovery", self._discovery.keep_looking(self._queue_news)),
             ("forwarder", self._maintenance.keep_forwarding()),
             ("due news", self._maintenance.keep_listening(self._due_news)),
-            ("catalog", loops.every(_CATALOG_EVERY, self._publish_types, name="catalog")),
+            ("catalog", loops.every(REFRESH_SECONDS, self._types.publish, name="catalog")),
+            ("old types", loops.every(_FORGET_EVERY, self._types.forget, name="old types")),
             ("tallies", loops.every(FLUSH, self._tallies.flush, name="tallies")),
             ("sampler", Sampler(self._broker).run()),
             *([("aggregator", self._aggregator.run())] if self.registry.aggregates else []),
             *([("memory", self._watch_memory())] if self._lifetime.watches_memory else []),
             *sweeps,
         ]
-
-    async def _publish_types(self) -> None:
-        now = datetime.now(UTC)
-        await TaskCatalog(self._broker).publish([route.published(now) for route in self.registry.routes])
 
     # -- work ---------------------------------------------------------------------------------------------------------
 

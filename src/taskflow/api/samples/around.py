@@ -7,29 +7,55 @@ from datetime import UTC, datetime
 from taskflow.api.samples.sample import Sample
 from taskflow.api.schemas.health import Alive, HealthBody, Ready
 from taskflow.api.schemas.servers import ServerBody
-from taskflow.api.schemas.types import TaskTypeBody
+from taskflow.api.schemas.types import ServingBody, TaskTypeBody, TypeVersionBody
 
 _NOW = datetime(2026, 11, 24, 12, 13, 51, 234033, tzinfo=UTC)
+_SCHEMA = {
+    "title": "demo",
+    "type": "object",
+    "properties": {
+        "message": {"type": "string"},
+        "count": {"type": "integer", "minimum": 0, "maximum": 10_000, "default": 5},
+    },
+    "required": ["message"],
+    "additionalProperties": False,
+    "examples": [{"message": "hello", "count": 3}],
+}
 _DEMO = TaskTypeBody(
     type="demo",
     prefix=False,
-    schema={
-        "title": "demo",
-        "type": "object",
-        "properties": {
-            "message": {"type": "string"},
-            "count": {"type": "integer", "minimum": 0, "maximum": 10_000, "default": 5},
-        },
-        "required": ["message"],
-        "additionalProperties": False,
-    },
+    schema=_SCHEMA,
     doc="Take `count` steps (0 to 10,000, default 5) of half a second each, and tell of every one.",
     queue=None,
     max_retries=None,
     timeout=None,
     unique=None,
     callback_url=None,
+    version="1.4.0",
+    first_seen=_NOW,
     last_seen=_NOW,
+    versions=[
+        TypeVersionBody(
+            id="6e0ad3d2f0c1",
+            version="1.4.0",
+            schema=_SCHEMA,
+            accepted=True,
+            serving=1,
+            first_seen=_NOW,
+            last_seen=_NOW,
+        )
+    ],
+    serving=1,
+    servers=[
+        ServingBody(
+            id="d23c77e1-4fe3-4847-bbc3-99b04db2fdac",
+            host="worker-1",
+            pid=4711,
+            status="active",
+            queues={"critical": 6, "default": 3, "low": 1},
+            version_id="6e0ad3d2f0c1",
+        )
+    ],
 )
 _WORKER = ServerBody(
     id="d23c77e1-4fe3-4847-bbc3-99b04db2fdac",

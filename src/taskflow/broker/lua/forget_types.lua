@@ -1,0 +1,12 @@
+-- forget_types.lua: delete entries of the catalog, unless a worker has shown up with them since they were read.
+--   KEYS  1 types (HASH)
+--   ARGV  per entry: its field, the field that changes when it is seen (maybe the same), what that one held when it was read
+--   ->    how many were deleted
+local deleted = 0
+for i = 1, #ARGV, 3 do
+  if redis.call('HGET', KEYS[1], ARGV[i + 1]) == ARGV[i + 2] then
+    redis.call('HDEL', KEYS[1], ARGV[i], ARGV[i + 1])
+    deleted = deleted + 1
+  end
+end
+return deleted
