@@ -145,7 +145,7 @@ async def test_the_catalog_is_not_read_for_each_task(http: httpx.AsyncClient, pu
         assert (await http.post("/api/v1/tasks", json={"type": "demo", "payload": HELLO})).status_code == 201
 
     (stats,) = await client.broker.execute(("INFO", "commandstats"))
-    calls = re.search(rb"cmdstat_hvals:calls=(\d+)", stats)
+    calls = re.search(rb"cmdstat_hgetall:calls=(\d+)", stats)
     assert calls is not None
     assert int(calls[1]) <= 3
 

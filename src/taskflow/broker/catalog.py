@@ -146,8 +146,8 @@ def versions_of(entries: Iterable[TaskType]) -> CatalogEntry:
 
 def kept_of(entry: CatalogEntry, now: datetime) -> CatalogEntry | None:
     """Return a type without the versions that have aged out at a time; None if it has itself."""
-    if now - (entry.last_seen or _NEVER) > FORGET_TYPE:
-        return None
+    if entry.last_seen is not None and now - entry.last_seen > FORGET_TYPE:
+        return None  # an entry without a time was written by hand, and stays
     others = [
         version for version in entry.versions if not version.live and now - _seen(version.entry) <= FORGET_VERSION
     ]
