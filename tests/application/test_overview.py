@@ -14,6 +14,7 @@ import redis
 from conftest import StartWorker
 from support.clock import MovableClock
 from support.tasks import enqueue, placement, taken
+from support.waiting import wait_until
 from taskflow import Broker, Client, QueueInfo, ScheduleEntry, ScheduleStore, Task, TaskFlow
 from taskflow.application.limited import LimitedService
 from taskflow.application.overview import queue_overview
@@ -95,6 +96,7 @@ async def test_the_overview_has_queues_rates_and_servers(
     await Samples(broker).take()
     await broker.settle([(first, Done()), (second, Retry(4e9, "no"))])
     worker = await start_worker(app, queues={"default": 1, "low": 2})
+    await wait_until(service.servers)
 
     seen = await service.overview()
 

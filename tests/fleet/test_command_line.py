@@ -79,7 +79,7 @@ def test_all_programs_work(topology: Topology, admin: Any, programs: Programs, r
     programs("worker", "shop:app", "--queues", "a,b", "--health-port", "0")
     programs("scheduler")
     programs("api", "--port", api.rpartition(":")[2])
-    wait_until_sync(lambda: admin.hexists("taskflow:types", "double"), 20)
+    wait_until_sync(lambda: "double" in run("types"), 20)
 
     assert "completed" in run("enqueue", "double", '{"number": 4}', "--watch")
     run("schedules", "add", "tick", "@every 1s", "double", "--queue", "a")

@@ -109,7 +109,7 @@ def _compare(where: str, shown: Any, real: Any, *, cut: bool) -> list[str]:
 
 def _is_random(value: Any) -> bool:
     """Whether a value is an id that nobody has chosen."""
-    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value) is not None
+    return isinstance(value, str) and re.fullmatch(r"([0-9a-f]{8}(-[0-9a-f]{4}){3}-)?[0-9a-f]{12}", value) is not None
 
 
 def _kind(value: Any) -> type:

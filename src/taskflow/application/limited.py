@@ -22,7 +22,6 @@ from taskflow.application.commands import (
     SteerTasks,
 )
 from taskflow.application.findings import Finding, queue_findings, sorted_findings
-from taskflow.application.known_types import KnownType
 from taskflow.application.overview import Overview
 from taskflow.application.progress import ProgressEvent, ProgressInfo, TaskProgress
 from taskflow.application.queries import (
@@ -46,7 +45,7 @@ from taskflow.broker.samples import Series
 from taskflow.broker.steering import Progress
 from taskflow.broker.type_stats import TypeStats
 from taskflow.errors import Forbidden, TaskFlowError, TaskNotFound
-from taskflow.task import DailyStats, GroupInfo, QueueInfo, TaskInfo, TaskOptions, TaskState, check_queue, check_task_id
+from taskflow.task import DailyStats, GroupInfo, QueueInfo, Task, TaskInfo, TaskState, check_queue, check_task_id
 
 Reaches = Callable[[str], bool]
 """Whether a queue is within the limits."""
@@ -92,10 +91,10 @@ class LimitedService(TaskService):
         self.check(queue)
         return queue
 
-    def _options(self, command: CreateTask, known: KnownType | None) -> TaskOptions:
-        options = super()._options(command, known)
-        self.check(options.queue)
-        return options
+    async def _task(self, command: CreateTask) -> Task:
+        task = await super()._task(command)
+        self.check(task.options.queue)
+        return task
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
@@ -107,7 +106,7 @@ class LimitedService(TaskService):
 
     async def list(self, query: ListTasks) -> TaskPage:
         """Return one page of a queue's tasks in a state."""
-        self.check(self._settings.queues.default if query.queue is None else query.queue)
+        self.check(self._default_queue if query.queue is None else query.queue)
         return await super().list(query)
 
     async def run(self, command: RunTask) -> TaskState:
@@ -150,7 +149,7 @@ class LimitedService(TaskService):
 
     async def select(self, query: SelectTasks, progress: Progress | None = None) -> Selection:
         """Return which tasks of a state fit."""
-        self.check(self._settings.queues.default if query.queue is None else query.queue)
+        self.check(self._default_queue if query.queue is None else query.queue)
         return await super().select(query, progress)
 
     async def steer_selection(self, command: SteerSelection, progress: Progress | None = None) -> int:

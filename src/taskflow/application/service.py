@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Self
 
-import msgspec
 from msgspec import UNSET
 
 from taskflow.application.changes import QueueChanges
@@ -32,7 +31,8 @@ from taskflow.application.findings import (
     type_findings,
 )
 from taskflow.application.idempotency import Idempotency, RequestKey
-from taskflow.application.known_types import KnownType, KnownTypes, decode_payload, is_our_own
+from taskflow.application.known_types import KnownTypes, is_our_own
+from taskflow.application.making import TaskMaker
 from taskflow.application.overview import Overview, read_overview
 from taskflow.application.progress import TaskProgress
 from taskflow.application.queries import (
@@ -63,10 +63,8 @@ from taskflow.config import Settings
 from taskflow.errors import (
     BrokerUnavailable,
     Forbidden,
-    InvalidCallbackUrl,
     InvalidOption,
     InvalidPayload,
-    PayloadTooLarge,
     ResultTimeout,
     TaskFlowError,
     TaskTypeNotFound,
@@ -79,18 +77,11 @@ from taskflow.task import (
     Stall,
     Task,
     TaskInfo,
-    TaskOptions,
     TaskState,
-    check_callback_url,
     check_queue,
     check_task_id,
-    check_task_type,
     close_types,
 )
-from taskflow.unique import Unique
-from taskflow.wire.keys import queue_keys
-from taskflow.wire.payload import encode_payload
-from taskflow.wire.unique import lock_key
 
 _BATCH = 1000
 """How many tasks of a batch are sent at a time; what the server refuses of one is not tried with the next."""
@@ -111,15 +102,15 @@ class TaskService:
         broker = client.broker
         self._client = client
         self._owns_client = False
-        self._settings = settings
-        self._payload_limit = int(settings.tasks.payload_limit)
+        self._default_queue = settings.queues.default
         self._inspector = Inspector(broker)
         self._idempotency = Idempotency(client, self._inspector)
-        self._search = TaskSearch(self._inspector, default_queue=settings.queues.default)
+        self._search = TaskSearch(self._inspector, default_queue=self._default_queue)
         self._steering = TaskSteering(self._inspector)
-        self.scan = TaskScan(self._inspector, Scan(broker), self._steering, default_queue=settings.queues.default)
+        self.scan = TaskScan(self._inspector, Scan(broker), self._steering, default_queue=self._default_queue)
         self._catalog = TaskCatalog(broker)
         self._known_types = KnownTypes(self._catalog, allowed=settings.api.allow_types)
+        self._maker = TaskMaker(self._known_types, settings)
         self._subscriptions = Subscriptions(broker.url)
         self.schedules = ScheduleService(client, settings=settings, make_task=self._task)
         stream = ProgressStream(broker)
@@ -213,70 +204,8 @@ class TaskService:
         return [outcome for outcome in outcomes if outcome is not None]
 
     async def _task(self, command: CreateTask) -> Task:
-        """Return the task that a command describes, checked, with its defaults."""
-        check_task_type(command.type)
-        known = await self._known_types.find(command.type)
-        payload = self._payload(command.payload, known)
-        options = self._options(command, known)
-        if isinstance(options.unique, Unique):  # what is wrong with one task of a batch is said before any is sent
-            lock_key(queue_keys(options.queue), command.type, payload, options.unique)
-        return Task(command.type, payload, options)
-
-    def _payload(self, payload: object, known: KnownType | None) -> bytes:
-        """Return the bytes of a payload that fits its type; JSON text without the space between its tokens."""
-        if isinstance(payload, msgspec.Raw):
-            text = bytes(payload)
-            if known is None or not known.checks:
-                decode_payload(text)
-            data = msgspec.json.format(text, indent=-1)
-        else:
-            data = encode_payload(payload)
-        if known is not None:
-            known.check(data)
-        if len(data) > self._payload_limit:
-            raise PayloadTooLarge(len(data), self._payload_limit)
-        return data
-
-    def _options(self, command: CreateTask, known: KnownType | None) -> TaskOptions:
-        defaults = self._settings.tasks
-        queue, max_retries, timeout, unique = command.queue, command.max_retries, command.timeout, command.unique
-        if known is not None:
-            entry = known.entry
-            queue = entry.queue if queue is None else queue
-            max_retries = entry.max_retries if max_retries is None else max_retries
-            unique = entry.unique if unique is None else unique
-            if not timeout and entry.timeout_seconds:
-                timeout = timedelta(seconds=entry.timeout_seconds)
-        if not timeout and command.deadline is None:
-            timeout = defaults.timeout
-        return TaskOptions(
-            queue=self._settings.queues.default if queue is None else queue,
-            max_retries=defaults.max_retries if max_retries is None else max_retries,
-            timeout=timeout,
-            deadline=command.deadline,
-            process_at=command.process_at,
-            process_in=command.process_in,
-            unique=unique,
-            task_id=command.task_id,
-            retention=defaults.retention if command.retention is None else command.retention,
-            group=command.group,
-            headers=command.metadata,
-            callback_url=self._callback(command, known),
-        )
-
-    def _callback(self, command: CreateTask, known: KnownType | None) -> str | None:
-        """Return where a webhook tells of a task's end: what its creator names must be allowed; a type's own is the worker's word."""
-        if command.callback_url is None:
-            # A task in a group never ends by itself.
-            return None if known is None or command.group is not None else known.entry.callback_url
-        hosts = self._settings.webhooks.allow_hosts
-        if not hosts:
-            raise InvalidCallbackUrl(
-                "there are no webhooks here; the setting webhooks.allow_hosts names where they may go"
-            )
-        if not check_callback_url(command.callback_url).is_at(hosts):
-            raise InvalidCallbackUrl("its host is none of those that the setting webhooks.allow_hosts names")
-        return command.callback_url
+        """Return the task that a command describes; see `TaskMaker.make`."""
+        return await self._maker.make(command)
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
@@ -342,7 +271,7 @@ class TaskService:
         if payload is not UNSET:
             if is_our_own(info.type):
                 raise InvalidPayload("is that of a task of TaskFlow's own, which nobody else chooses")
-            payload = self._payload(payload, await self._known_types.serving(info.type))
+            payload = self._maker.payload(payload, await self._known_types.serving(info.type))
         return await self._inspector.edit(info.id, info.queue, payload=payload, process_at=command.process_at)
 
     async def steer(self, command: SteerTasks) -> builtins.list[TaskState | TaskFlowError]:

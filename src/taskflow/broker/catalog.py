@@ -22,7 +22,7 @@ from taskflow.task import ServerInfo
 from taskflow.unique import Unique
 from taskflow.wire.keys import TASK_TYPES, served_types_key
 
-PUBLISH, SEE, FORGET = map(Script, ("publish_types", "see_types", "forget_types"))
+PUBLISH, SEE, SERVE, FORGET = map(Script, ("publish_types", "see_types", "serve_types", "forget_types"))
 REFRESH_SECONDS = 60.0
 """How often a worker says again that it serves its types."""
 LIVE = timedelta(seconds=2.5 * REFRESH_SECONDS)
@@ -181,7 +181,7 @@ class TaskCatalog:
             await self._publish({version: versions[version] for version in ids[first : first + _CHUNK]})
         if server is not None:
             key = served_types_key(server.host, server.pid, server.id)
-            await self._broker.execute(("SET", key, " ".join(ids), "EX", _SERVED_SECONDS))
+            await self._broker.run([Call(SERVE, (key,), [_SERVED_SECONDS, *ids])])
 
     async def _publish(self, versions: dict[str, TaskType]) -> None:
         now = self._broker.clock.now()

@@ -21,9 +21,18 @@ MOST_STEPS = 10_000
 
 
 async def demo(ctx: TaskContext, message: str, count: Annotated[int, Meta(ge=0, le=MOST_STEPS)] = 5) -> dict[str, Any]:
-    """Take `count` steps (0 to 10,000, default 5) of half a second each, and tell of every one.
+    """Take some steps of half a second each, and tell of every one.
 
     The result: the message, the number of steps, and the seconds they took. A cancelled task stops in the middle of a step.
+
+    Args:
+        ctx: The task.
+        message: Said with every step.
+        count: How many steps to take.
+
+    Example:
+        {"message": "hello", "count": 10}
+
     """
     started = time.monotonic()
     ctx.logger.info("demo started", message=message, count=count)
