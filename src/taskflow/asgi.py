@@ -12,6 +12,7 @@ import uvicorn
 
 from taskflow.api.app import create_api
 from taskflow.api.connection import protocol
+from taskflow.api.hosts import known_hosts
 from taskflow.api.protocol import ASGIApp
 from taskflow.application.service import TaskService
 from taskflow.config import Settings
@@ -64,8 +65,11 @@ def serve(settings: Settings, *, redis_url: str | None = None, handle_signals: b
     http = settings.server.http
     check_address(settings)
     closing = asyncio.Event()
+    app = _create(settings, redis_url, closing)
+    if not (settings.api.auth.enabled or settings.api.auth.disabled):
+        app = known_hosts(app, http.hosts)
     config = uvicorn.Config(
-        _create(settings, redis_url, closing),
+        app,
         host=http.host,
         port=http.port,
         log_config=None,

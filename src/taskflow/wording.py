@@ -30,6 +30,11 @@ def number(count: float) -> str:
     return f"{count:,.0f}"
 
 
+def many(count: int, one: str) -> str:
+    """How many there are of something: `1 task`, `1,204 tasks`."""
+    return f"{count:,} {one if count == 1 else one + 's'}"
+
+
 def short_number(count: float) -> str:
     """A count in few characters: `987`, `1.2k`, `45k`, `6.7M`."""
     if count < _KILO:

@@ -65,6 +65,8 @@ def test_one_command_runs_a_task_and_keeps_a_waiting_one_over_a_restart(start: S
     api = addresses["api"]
     assert http("GET", addresses["health"])[0] == 200
     assert http("GET", f"{api}/ready")[0] == 200
+    with urlopen(addresses["dashboard"], timeout=5) as page:  # noqa: S310 - our own server
+        assert page.headers.get_content_type() == "text/html"
     with urlopen(addresses["docs"], timeout=5) as docs:  # noqa: S310 - our own server
         assert docs.status == 200
 

@@ -6,6 +6,8 @@ import pytest
 from playwright.async_api import expect
 
 from dashboard.conftest import GUARDED, KEYS, Look
+from support import axe
+from taskflow import Inspector, Task
 from taskflow.client import Client
 
 pytestmark = pytest.mark.browser
@@ -93,3 +95,57 @@ async def test_on_a_narrow_screen_the_pages_are_behind_a_button(look: Look) -> N
         await page.get_by_role("button", name="Menu").click()
         await page.get_by_role("link", name="Servers").click()
         await expect(page.get_by_role("heading", name="Servers", exact=True)).to_be_visible()
+
+
+_FORM = """document.querySelector("main").insertAdjacentHTML("beforeend", `
+    <form method="post" action="/queue/remove?name=default" data-confirm="Remove the queue default with 2 tasks?"
+        data-label="Remove" data-detail="This cannot be undone.">
+    <input type="hidden" name="token" value="${document.body.dataset.token}"><button>Remove it</button></form>`)"""
+
+
+async def test_what_destroys_is_asked_in_a_dialog(look: Look, client: Client, inspector: Inspector) -> None:
+    await client.enqueue_many([Task("demo"), Task("demo")])
+    async with look() as window:
+        page = await window.go("/")
+        await page.evaluate(_FORM)
+        dialog = page.get_by_role("dialog")
+
+        await page.get_by_role("button", name="Remove it").click()
+        await expect(dialog).to_contain_text("Remove the queue default with 2 tasks?")
+        await expect(dialog).to_contain_text("This cannot be undone.")
+        assert await axe.findings(page) == []
+        await dialog.get_by_role("button", name="Cancel").click()
+        await expect(dialog).to_be_hidden()
+        await expect(page.get_by_role("button", name="Remove it")).to_be_focused()
+        assert await inspector.queues() == ["default"]
+
+        await page.get_by_role("button", name="Remove it").click()
+        await dialog.get_by_role("button", name="Remove").click()
+        await expect(page.get_by_role("status").filter(has_text="with 2 tasks")).to_be_visible()
+        assert await inspector.queues() == []
+
+
+async def test_without_a_script_a_page_asks_instead(look: Look, client: Client) -> None:
+    await client.enqueue("demo")
+    async with look(script=False) as window:
+        page = await window.go("/")
+        token = await page.locator("body").get_attribute("data-token")
+        answer = await page.context.request.post(
+            f"{page.url}queue/remove?name=default", form={"token": str(token), "back": "/servers"}
+        )
+        text = await answer.text()
+
+    assert "<h1>Remove the queue default with 1 task?</h1>" in text
+    assert 'href="/servers">Cancel</a>' in text
+
+
+async def test_the_focus_stays_while_parts_of_the_page_are_replaced(look: Look, client: Client) -> None:
+    await client.enqueue("demo")
+    async with look() as window:
+        page = await window.go("/")
+        row = page.locator("#queue-1 td").nth(1)
+        await page.keyboard.press("j")
+        await client.enqueue("demo")
+        await expect(row).to_have_text("2")
+        await expect(page.get_by_role("link", name="default", exact=True)).to_be_focused()
+        assert await page.locator("#queue-1").get_attribute("data-current") == ""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskflow.dashboard.charts import Series, line_chart, sparkline
+from taskflow.dashboard.charts import Series, line_chart, numbers, seconds, sparkline
 from taskflow.dashboard.values import preview, shown
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,9 +51,36 @@ def test_a_chart_has_a_line_for_each_series_and_a_gap_where_nothing_is_known() -
     assert done.path == "M46 128L148 80.8M352 33.6h0.1"
     assert not done.area
     assert failed.area.endswith("Z")
-    assert [tick.label for tick in chart.up] == ["0", "25", "50", "75", "100"]
+    assert [tick.label for tick in chart.up] == ["0", "20", "40", "60", "80", "100"]
     assert chart.rows[2] == (moments[2], ["", "0"])
     assert chart.summary == "done: now 80, at most 80; failed: now 0, at most 0."
+
+
+@pytest.mark.parametrize(
+    ("greatest", "lines"),
+    [
+        (0, [0, 0.25, 0.5, 0.75, 1]),
+        (0.3, [0, 0.1, 0.2, 0.3, 0.4]),
+        (3, [0, 1, 2, 3, 4]),
+        (950, [0, 200, 400, 600, 800, 1000]),
+    ],
+)
+def test_the_lines_of_a_grid_are_at_round_numbers(greatest: float, lines: list[float]) -> None:
+    assert numbers(greatest) == pytest.approx(lines)
+
+
+@pytest.mark.parametrize(
+    ("greatest", "lines"),
+    [
+        (4, [0, 1, 2, 3, 4]),
+        (31, [0, 15, 30, 45, 60]),
+        (290, [0, 120, 240, 360, 480, 600]),
+        (10 * 86_400, [0, 172_800, 345_600, 518_400, 691_200, 864_000]),
+    ],
+)
+def test_the_lines_of_a_grid_of_times_are_at_round_times(greatest: float, lines: list[float]) -> None:
+    assert seconds(greatest) == pytest.approx(lines)
+    assert len(seconds(greatest * 100)) > 2
 
 
 def test_a_chart_of_nothing_says_so() -> None:

@@ -30,6 +30,15 @@ def test_short_numbers(count: int, words: str) -> None:
 
 def test_numbers_in_full() -> None:
     assert wording.number(1234567) == "1,234,567"
+    assert wording.many(1, "task") == "1 task"
+    assert wording.many(1204, "task") == "1,204 tasks"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0, "0"), (0.25, "0.25"), (0.5, "0.5"), (2.5, "2.5"), (40, "40"), (1200, "1.2k")]
+)
+def test_numbers_on_an_axis(value: float, words: str) -> None:
+    assert wording.amount(value) == words
 
 
 @pytest.mark.parametrize(

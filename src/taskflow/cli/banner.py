@@ -17,12 +17,13 @@ _TASKS = "/api/v1/tasks"
 
 
 class Addresses(NamedTuple):
-    """What runs where: URLs; None for what does not run. `target` is the worker's MODULE:APP.
+    """What runs where: URLs; None for what does not run. `target` is the worker's MODULE:APP, `dashboard` whether there are pages.
 
     `own_store` says that nothing but this banner knows where the store is.
     """
 
     api: str
+    dashboard: bool
     health: str | None
     redis: str
     target: str | None
@@ -33,6 +34,8 @@ def print_banner(addresses: Addresses, *, as_json: bool) -> None:
     """Say that all is ready."""
     if as_json:
         facts = {"api": addresses.api, "docs": f"{addresses.api}/docs", "redis": mask_url(addresses.redis)}
+        if addresses.dashboard:
+            facts["dashboard"] = f"{addresses.api}/"
         if addresses.health:
             facts["health"] = f"{addresses.health}/health"
         print_json(facts, indent=0)
@@ -49,7 +52,8 @@ def print_banner(addresses: Addresses, *, as_json: bool) -> None:
 
 
 def _lines(addresses: Addresses) -> list[tuple[str, str]]:
-    lines = [("API", addresses.api + _TASKS), ("Docs", f"{addresses.api}/docs")]
+    lines = [("Dashboard", f"{addresses.api}/")] if addresses.dashboard else []
+    lines += [("API", addresses.api + _TASKS), ("Docs", f"{addresses.api}/docs")]
     if addresses.health:
         lines.append(("Worker", f"{addresses.health}/health"))
     lines.append(("Redis", plain(mask_url(addresses.redis))))

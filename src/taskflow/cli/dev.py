@@ -73,6 +73,7 @@ def dev(
         own = None if _names_server(settings) else _start_store(stack, data_dir, redis_port)
         addresses = Addresses(
             api=f"http://{_reachable(http.host)}:{api_port}",
+            dashboard=settings.dashboard.enabled,
             health=f"http://{_reachable(health.host)}:{health_port}" if health_port and not no_worker else None,
             redis=own or settings.redis.effective_url,
             target=None if no_worker else target,

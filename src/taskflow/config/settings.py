@@ -86,7 +86,7 @@ class Http(Section):
     `port` 0 takes a free one. `read_timeout` bounds the time to read a request. `body_limit` is the largest body in bytes,
     `batch_limit` the most tasks in one batch. `request_log` writes one log line per request. Behind a proxy: `trusted_proxies` are the
     addresses or networks whose X-Forwarded-* headers are believed, `root_path` is the path that the proxy takes away. `workers`:
-    how many processes serve the port.
+    how many processes serve the port. `hosts`: the names to which a server without keys answers, besides addresses and `localhost`.
     """
 
     host: str = "127.0.0.1"
@@ -96,6 +96,7 @@ class Http(Section):
     batch_limit: Count = 10_000
     request_log: bool = True
     workers: Count = 1
+    hosts: Names = ()
     trusted_proxies: Names = ()
     root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
 

@@ -16,14 +16,25 @@ WIDE = 720
 """Of one that has a row for itself."""
 HEIGHT = 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 22
-_LINES = 4
-"""About how many lines the grid has."""
-_STEPS = (1, 2, 2.5, 5, 10)
+_TIMES = 4
+"""Into how many parts the time is divided."""
+_NUMBERS = ((1, 4), (2, 4), (4, 4), (5, 5), (10, 5))
+"""Where an axis of numbers may end, times a power of ten, and into how many parts it is then divided."""
+_SECONDS = (
+    (60, 4), (120, 4), (240, 4), (600, 5), (1200, 4), (3600, 4), (7200, 4), (14_400, 4), (43_200, 4), (86_400, 4),
+    (2 * 86_400, 4), (4 * 86_400, 4), (10 * 86_400, 5),
+)  # fmt: skip
+"""The same of an axis of seconds, from a minute on; what is longer is a number of days."""
+_DAY = 86_400
+_NEARLY = 1 - 1e-9
+"""So that what counts as 0.3 because it cannot be said in binary is not more than 0.3."""
 _TABLE_ROWS = 60
 """The most rows of the table that says the same as the picture."""
 
 Moments = Sequence[datetime]
 Numbers = Sequence[float | None]
+Axis = Callable[[float], Sequence[float]]
+"""The lines of the grid, from 0 to the end of the axis, for the greatest value."""
 
 
 class Series(Struct, frozen=True):
@@ -76,6 +87,7 @@ def line_chart(
     series: Sequence[Series],
     words: Callable[[float], str] = wording.amount,
     *,
+    axis: Axis | None = None,
     width: int = WIDTH,
 ) -> Chart:
     """Return a chart of values over time.
@@ -85,13 +97,14 @@ def line_chart(
         moments: When the values were taken, ascending.
         series: The lines, each with a value for each moment.
         words: How a value is said.
+        axis: Where the lines of the grid are. Default: `numbers`.
         width: `WIDTH` or `WIDE`.
 
     """
     known = [value for each in series for value in each.values if value is not None]
-    top = _round_up(max(known, default=0.0))
+    grid = (axis or numbers)(max(known, default=0.0))
     across = _Scale(0, max(len(moments) - 1, 1), _LEFT, width - _RIGHT)
-    up = _Scale(0, top, HEIGHT - _BOTTOM, _TOP)
+    up = _Scale(0, grid[-1], HEIGHT - _BOTTOM, _TOP)
     step = max(1, math.ceil(len(moments) / _TABLE_ROWS))
     return Chart(
         title=title,
@@ -103,10 +116,29 @@ def line_chart(
             if at % step == 0 or at == len(moments) - 1
         ],
         across=_time_ticks(moments, across),
-        up=[Tick(up(value), words(value)) for value in _grid(top)],
+        up=[Tick(up(value), words(value)) for value in grid],
         empty=not known,
         width=width,
     )
+
+
+def numbers(greatest: float) -> Sequence[float]:
+    """Return a grid for numbers: its lines are at 1, 2, 2.5 or 5 with zeros, or multiples of these."""
+    if greatest <= 0:
+        return _grid(1.0, _TIMES)
+    power = 10.0 ** math.floor(math.log10(greatest))
+    top, parts = next((top * power, parts) for top, parts in _NUMBERS if top * power >= greatest * _NEARLY)
+    return _grid(top, parts)
+
+
+def seconds(greatest: float) -> Sequence[float]:
+    """Return a grid for seconds: its lines are at round numbers of seconds, minutes, hours or days."""
+    if greatest <= _SECONDS[0][0] / 2:
+        return numbers(greatest)
+    for top, parts in _SECONDS:
+        if top >= greatest:
+            return _grid(top, parts)
+    return [value * _DAY for value in numbers(greatest / _DAY)]
 
 
 def sparkline(values: Numbers, width: int = 96, height: int = 24) -> str:
@@ -148,23 +180,15 @@ def _path(values: Numbers, across: _Scale, up: _Scale) -> str:
     return "".join(parts)
 
 
-def _round_up(value: float) -> float:
-    """Return the next number that grids are made for: 1, 2, 2.5 or 5 with zeros."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in _STEPS if step * power >= value * 0.999999)
-
-
-def _grid(top: float) -> list[float]:
-    return [top * part / _LINES for part in range(_LINES + 1)]
+def _grid(top: float, parts: int) -> list[float]:
+    return [top * part / parts for part in range(parts + 1)]
 
 
 def _time_ticks(moments: Moments, across: _Scale) -> list[Tick]:
     if not moments:
         return []
     form = "%H:%M" if moments[-1] - moments[0] <= timedelta(days=2) else "%d %b"
-    places = sorted({round((len(moments) - 1) * part / _LINES) for part in range(_LINES + 1)})
+    places = sorted({round((len(moments) - 1) * part / _TIMES) for part in range(_TIMES + 1)})
     return [Tick(across(at), moments[at].strftime(form)) for at in places]
 
 

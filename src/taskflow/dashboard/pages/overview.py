@@ -12,7 +12,7 @@ from taskflow import wording
 from taskflow.application.findings import Finding
 from taskflow.application.overview import Overview
 from taskflow.broker.samples import RESOLUTIONS, STEP, Series
-from taskflow.dashboard.charts import Chart, line_chart
+from taskflow.dashboard.charts import Chart, line_chart, seconds
 from taskflow.dashboard.charts import Series as Drawn
 from taskflow.dashboard.request import PageRequest
 
@@ -100,7 +100,11 @@ def charts(series: Series) -> Mapping[str, Chart]:
             [Drawn("pending", "series-violet", series.pending), Drawn("active", "series-teal", series.active)],
         ),
         "chart-latency": line_chart(
-            "Age of the oldest pending task", moments, [Drawn("oldest", "series-warn", series.latency)], _seconds
+            "Age of the oldest pending task",
+            moments,
+            [Drawn("oldest", "series-warn", series.latency)],
+            _seconds,
+            axis=seconds,
         ),
     }
 

@@ -7,6 +7,7 @@ from litestar import Response, post
 from taskflow.application.commands import RemoveQueue
 from taskflow.dashboard.messages import Undo
 from taskflow.dashboard.request import PageRequest
+from taskflow.wording import many
 
 _STEERING = {"scope": "admin", "limited": True}
 
@@ -39,12 +40,12 @@ async def remove(request: PageRequest) -> Response[bytes]:
         return request.ask(removal_question(queue, info.size), label="Remove", detail="This cannot be undone.")
     count = await request.service.remove_queue(RemoveQueue(queue, force=True))
     request.audit("queue deleted", queue=queue, tasks=count, force=True)
-    return request.done(f"The queue {queue} is removed, with {count:,} tasks.", to="/")
+    return request.done(f"The queue {queue} is removed, with {many(count, 'task')}.", to="/")
 
 
 def removal_question(queue: str, size: int) -> str:
     """Return what is asked before a queue is removed."""
-    return f"Remove the queue {queue} with {size:,} tasks?"
+    return f"Remove the queue {queue} with {many(size, 'task')}?"
 
 
 HANDLERS = [pause, resume, remove]
