@@ -36,22 +36,10 @@ def measure(course: Course) -> Report:
 
 
 def drain_rate(
-    url: str,
-    count: int,
-    concurrency: int,
-    *,
-    handler: str = "noop",
-    keep: bool = False,
-    log: bool = False,
-    others: tuple[int, int] = (0, 0),
+    url: str, count: int, concurrency: int, *, handler: str = "noop", keep: bool = False, log: bool = False
 ) -> float:
-    """Fill an empty server, drain it with one worker process, check it; return tasks a second.
-
-    `others`: how many other queues there are, which nobody serves, and how many tasks each of them holds.
-    """
+    """Fill an empty server, drain it with one worker process, check it; return tasks a second."""
     tasks.empty(url)
-    for number in range(others[0]):
-        tasks.fill(url, others[1], queue=f"other-{number}")
     tasks.fill(url, count, payload=tasks.FIELDS if handler == "fields" else tasks.PAYLOAD, keep=keep)
     spec = {"url": url, "marks": [count], "handler": handler, "concurrency": concurrency, "log": log}
     with processes.start_role("drainer", spec) as worker:

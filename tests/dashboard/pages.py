@@ -5,6 +5,12 @@ from __future__ import annotations
 PAGES = {
     "overview": "/",
     "servers": "/servers",
+    "new-task": "/new-task",
+    "new-task-of-a-type": "/new-task?type=raw",
+    "task-active": "/task?queue=default&id=runs_1",
+    "task-failing": "/task?queue=default&id=retry_1",
+    "task-done": "/task?queue=default&id=done_2",
+    "task-edit": "/task/edit?queue=default&id=later_1",
     "not-found": "/nowhere",
 }
 OPEN_PAGES = {"login": "/login"}

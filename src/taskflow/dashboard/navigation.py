@@ -29,4 +29,5 @@ class Entry(Struct, frozen=True):
 ENTRIES = (
     Entry("/", "Overview", "o", limited=True),
     Entry("/servers", "Servers", "s"),
+    Entry("/new-task", "New task", "n", scope="write", limited=True),
 )

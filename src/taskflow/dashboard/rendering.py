@@ -53,6 +53,7 @@ def _environment() -> Environment:
         "rate": wording.rate,
         "span": wording.span,
         "exact": exact,
+        "browser_time": values.browser_time,
     }
     found.globals |= {
         "relative": wording.relative,

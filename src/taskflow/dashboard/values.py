@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,6 +13,7 @@ MOST_BYTES = 64 * 1024
 _HEX_BYTES = 4096
 _HEX_COLUMNS = 16
 _PREVIEW_CHARACTERS = 120
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 class Shown(Struct, frozen=True):
@@ -41,6 +43,24 @@ def machine_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def browser_time(text: str) -> str:
+    """Return a time that was written into a form as a browser's field for times has it, in UTC; '' if it is none."""
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return ""
+    utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return utc.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def of_milliseconds(unix: int) -> datetime | None:
+    """Return the time of Unix milliseconds; None if it is not set, or is none that a calendar has."""
+    try:
+        return datetime.fromtimestamp(unix / 1000, UTC) if unix > 0 else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def shown(data: bytes, *, most: int = MOST_BYTES) -> Shown:
     """Return bytes as a page shows them: JSON indented, other text as it is, all else as a hex dump; at most so many bytes."""
     if not data:
@@ -49,12 +69,17 @@ def shown(data: bytes, *, most: int = MOST_BYTES) -> Shown:
     try:
         if not cut:
             return Shown("json", msgspec.json.format(data, indent=2).decode(), len(data))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         return Shown("text", _whole_characters(data[:most]).decode() if cut else data.decode(), len(data), cut)
     except UnicodeDecodeError:
         return Shown("binary", _hex_dump(data[:_HEX_BYTES]), len(data), len(data) > _HEX_BYTES)
+
+
+def visible_json(text: str) -> str:
+    """Return the same JSON without characters that are invisible, or turn the direction of what stands behind them."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def preview(data: bytes, length: int = _PREVIEW_CHARACTERS) -> str:
