@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from bench import (
     backlog,
+    dashboard,
     drain,
     enqueue,
     http_api,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Course], Report]] = {
     "scheduled": scheduled.measure,
     "http": http_api.measure,
     "viewers": viewers.measure,
+    "dashboard": dashboard.measure,
     "backlog": backlog.measure,
     "memory": memory.measure,
     "imports": imports.measure,

@@ -36,10 +36,22 @@ def measure(course: Course) -> Report:
 
 
 def drain_rate(
-    url: str, count: int, concurrency: int, *, handler: str = "noop", keep: bool = False, log: bool = False
+    url: str,
+    count: int,
+    concurrency: int,
+    *,
+    handler: str = "noop",
+    keep: bool = False,
+    log: bool = False,
+    others: tuple[int, int] = (0, 0),
 ) -> float:
-    """Fill an empty server, drain it with one worker process, check it; return tasks a second."""
+    """Fill an empty server, drain it with one worker process, check it; return tasks a second.
+
+    `others`: how many other queues there are, which nobody serves, and how many tasks each of them holds.
+    """
     tasks.empty(url)
+    for number in range(others[0]):
+        tasks.fill(url, others[1], queue=f"other-{number}")
     tasks.fill(url, count, payload=tasks.FIELDS if handler == "fields" else tasks.PAYLOAD, keep=keep)
     spec = {"url": url, "marks": [count], "handler": handler, "concurrency": concurrency, "log": log}
     with processes.start_role("drainer", spec) as worker:

@@ -24,9 +24,10 @@ def empty(url: str) -> None:
         redis.flushall()
 
 
-def fill(url: str, count: int, *, payload: bytes = PAYLOAD, keep: bool = False) -> None:
+def fill(url: str, count: int, *, payload: bytes = PAYLOAD, keep: bool = False, queue: str = QUEUE) -> None:
     """Enqueue tasks; `keep` gives them a retention of an hour."""
-    task = Task(NOOP, payload, TaskOptions(retention=RETENTION) if keep else TaskOptions())
+    options = TaskOptions(queue=queue, retention=RETENTION) if keep else TaskOptions(queue=queue)
+    task = Task(NOOP, payload, options)
     with SyncClient(url) as client:
         client.enqueue_many(repeat(task, count))
 

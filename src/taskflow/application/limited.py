@@ -218,9 +218,9 @@ class LimitedService(TaskService):
         """Return nothing: attempts are counted by type, whatever their queue."""
         return {}
 
-    async def findings(self) -> builtins.list[Finding]:
+    async def findings(self, overview: Overview | None = None) -> builtins.list[Finding]:
         """Return what needs attention in the queues within the limits."""
-        return sorted_findings(queue_findings(await self.overview()))
+        return sorted_findings(queue_findings(overview or await self.overview()))
 
     async def redis_info(self) -> RedisInfo:
         """Refuse: what holds the queues is no business of those who use some of them."""

@@ -390,9 +390,9 @@ class TaskService:
             return await self._inspector.total_samples(span)
         return (await self._inspector.samples([queue], span))[queue]
 
-    async def findings(self) -> builtins.list[Finding]:
-        """Return what needs attention, the worst first."""
-        overview, redis = await self.overview(), await self.redis_info()
+    async def findings(self, overview: Overview | None = None) -> builtins.list[Finding]:
+        """Return what needs attention, the worst first; `overview` is one that was read just now, if there is one."""
+        overview, redis = overview or await self.overview(), await self.redis_info()
         stalls = await self.stalls(server.id for server in overview.servers)
         return sorted_findings(
             [

@@ -40,7 +40,7 @@ async def show(request: PageRequest) -> Response[bytes]:
     span = request.asked("span", SPANS[0])
     series = await charted(request, None, span)
     overview = await request.glance("overview", FRESH, request.service.overview)
-    findings = await request.glance("findings", FINDINGS_FRESH, request.service.findings)
+    findings = await request.glance("findings", FINDINGS_FRESH, lambda: request.service.findings(overview))
     return request.page(
         "overview.html",
         overview=overview,
