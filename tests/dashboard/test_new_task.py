@@ -96,9 +96,9 @@ def test_each_field_of_a_schema_is_asked_for_in_its_own_way() -> None:
     assert (found["to"].title, found["to"].description, found["to"].limits) == (
         "Address",
         "Where it goes.",
-        "at most 40 characters",
+        "At most 40 characters",
     )
-    assert (found["count"].default, found["count"].limits) == ("2", "a whole number, at least 1")
+    assert (found["count"].default, found["count"].limits) == ("2", "A whole number, at least 1")
     assert [choice.value for choice in found["size"].choices] == ['"small"', '"large"', "3"]
 
 
@@ -301,6 +301,17 @@ async def test_what_is_wrong_is_said_at_the_field(
         if value and name not in {"type", "payload_as", "deadline", "process_at", "field.size"}:
             assert html.escape(value).replace("&quot;", "&#34;") in answer.text
     assert not [queue for queue in await inspector.queues() if queue != "elsewhere"]
+
+
+async def test_all_that_is_wrong_is_said_at_once(pages: Pages, mail: None) -> None:
+    answer = await pages.post("/new-task?type=mail:send", {"field.count": "x", "field.tags": "[", "timeout": "5"})
+
+    assert re.findall(r'class="field-error" id="([^"]+)-error"', answer.text) == [
+        "field.to",
+        "field.count",
+        "field.tags",
+        "timeout",
+    ]
 
 
 async def test_a_payload_is_written_in_either_way(pages: Pages, mail: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
@@ -9,12 +10,14 @@ import shlex
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 from playwright.async_api import expect
 from structlog.testing import capture_logs
 
 from dashboard.conftest import GUARDED, Look, Pages, PagesWith
 from interop.scene import Scene
+from support.api import api_at, settings_with
 from support.waiting import wait_until
 from taskflow import Inspector, Progress, TaskContext, TaskFlow, TaskInfo, TaskState
 from taskflow.broker.progress import ProgressStream
@@ -106,14 +109,14 @@ async def test_progress_is_shown_without_script(pages: Pages, client: Client) ->
         Progress(task_id="1", percentage=25, stage="load", message=HOSTILE, timestamp_ms=1_700_000_000_000)
     )
     await stream.publish(
-        Progress(task_id="1", percentage=62.5, stage="send", message="half", timestamp_ms=2**62, metadata={"n": 3})
+        Progress(task_id="1", percentage=62.5, stage="send", message="half", timestamp_ms=2**62, metadata={"n": [3]})
     )
 
     text = (await pages.get(address("1"))).text
 
     assert '<progress max="100" value="62.5"' in text
     assert "62.5 %" in text
-    assert "<dt><bdi>n</bdi></dt><dd><bdi>3</bdi></dd>" in text
+    assert "<dt><bdi>n</bdi></dt><dd><bdi>[3]</bdi></dd>" in text
     assert "2 messages" in text
     assert "2023-11-14" in text
     assert "<script>alert" not in text
@@ -223,6 +226,21 @@ def test_the_command_creates_the_same_task_and_hides_nothing() -> None:
     assert (
         curl(TaskInfo(id="1", queue="q", type="t", state=TaskState.PENDING, payload=b"\xff"), "", guarded=False) is None
     )
+
+
+async def test_the_command_is_one_that_works(redis_url: str, client: Client, inspector: Inspector) -> None:
+    payload = json.dumps({"a": "it's $HOME `x` \u202e\x85 \\"}, ensure_ascii=False).encode()
+    await client.enqueue("it's", payload, task_id="1", queue="low", headers={"größe": "'"}, timeout=HOUR, max_retries=2)
+    settings = settings_with(server__http__port=0, server__http__request_log=False, api__allow_types=["*"])
+    async with api_at(settings, redis_url) as (_, url), httpx.AsyncClient(base_url=url) as http:
+        text = (await http.get(address("1", "low"))).text
+        command = html.unescape(text.partition('id="curl-command">')[2].partition("</pre>")[0])
+        running = await asyncio.create_subprocess_shell(command + " -fsS", stdout=asyncio.subprocess.PIPE)
+        answer, _ = await running.communicate()
+
+    made = await inspector.task(json.loads(answer)["task_id"], "low")
+    assert (made.type, json.loads(made.payload), made.headers) == ("it's", json.loads(payload), {"größe": "'"})
+    assert (made.timeout, made.max_retries) == (HOUR, 2)
 
 
 # -- what is done -----------------------------------------------------------------------------------------------------

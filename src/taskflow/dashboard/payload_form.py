@@ -260,7 +260,8 @@ def _limits(schema: Mapping[str, Any]) -> str:
         parts.insert(0, "a whole number")
     if schema.get("type") in {"array", "object"}:
         parts.insert(0, "a list, as JSON" if schema["type"] == "array" else "an object, as JSON")
-    return ", ".join(parts)
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
 
 
 def _shown(value: object) -> str:

@@ -97,10 +97,17 @@ class TaskForm(Struct, kw_only=True):
             command = read_task(msgspec.json.encode(body))
         except InvalidOption as error:
             self.refuse(error)
-            return None
         if self.errors:
+            self._note_missing()
             return None
         return command if payload else structs.replace(command, payload=None)
+
+    def _note_missing(self) -> None:
+        """Note which required fields are empty, so that all that is wrong is said at once."""
+        if self.fields is not None and not self.raw:
+            for each in self.fields.fields:
+                if each.required and not self.given.get(FIELD + each.name):
+                    self.errors.setdefault(FIELD + each.name, "is missing; this field is required")
 
     def refuse(self, error: InvalidOption) -> None:
         """Note what is wrong at the field that it is about."""

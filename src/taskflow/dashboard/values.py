@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -75,6 +77,13 @@ def shown(data: bytes, *, most: int = MOST_BYTES) -> Shown:
         return Shown("text", _whole_characters(data[:most]).decode() if cut else data.decode(), len(data), cut)
     except UnicodeDecodeError:
         return Shown("binary", _hex_dump(data[:_HEX_BYTES]), len(data), len(data) > _HEX_BYTES)
+
+
+def texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return values by name as text: text as it is, all else as JSON."""
+    return {
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in values.items()
+    }
 
 
 def visible_json(text: str) -> str:

@@ -85,6 +85,7 @@ async def show(request: PageRequest) -> Response[bytes]:
         progress=history[-1] if history else None,
         messages=history[::-1][:_LISTED_MESSAGES],
         moment=_moment,
+        texts=values.texts,
         **_contents(request, info),
     )
 
