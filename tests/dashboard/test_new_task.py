@@ -260,46 +260,46 @@ async def test_the_task_that_holds_the_lock_is_shown(pages_with: PagesWith, clie
         assert shown.headers["location"] == "/task?queue=default&id=first"
 
 
-@pytest.mark.parametrize(
-    ("fields", "place"),
-    [
-        ({}, "field.to"),
-        ({"field.to": "a", "field.count": "x"}, "field.count"),
-        ({"field.to": "a", "field.tags": "[1]"}, "field.tags"),
-        ({"field.to": "a", "field.tags": "["}, "field.tags"),
-        ({"field.to": "a", "field.size": '"huge"'}, "field.size"),
-        ({"payload_as": "json", "payload": "{"}, "payload"),
-        ({"payload_as": "json", "payload": '{"to": 1}'}, "payload"),
-        ({"field.to": "a", "queue": "a b"}, "queue"),
-        ({"field.to": "a", "max_retries": "-1"}, "max_retries"),
-        ({"field.to": "a", "max_retries": "many"}, "max_retries"),
-        ({"field.to": "a", "timeout": "5"}, "timeout"),
-        ({"field.to": "a", "deadline": "now"}, "deadline"),
-        ({"field.to": "a", "process_in": "soon"}, "process_in"),
-        ({"field.to": "a", "process_in": "1h", "process_at": "2040-01-01T00:00"}, "process_at"),
-        ({"field.to": "a", "retention": "-1s"}, "retention"),
-        ({"field.to": "a", "task_id": "x" * 257}, "task_id"),
-        ({"field.to": "a", "metadata": "trace"}, "metadata"),
-        ({"field.to": "a", "metadata": '{"a": 1}'}, "metadata"),
-        ({"field.to": "a", "unique_ttl": "1ms"}, "unique_ttl"),
-        ({"field.to": "a", "unique_key": "k"}, "unique_ttl"),
-        ({"field.to": "a", "callback_url": "https://x.example"}, "callback_url"),
-        ({"type": "unknown"}, "type"),
-        ({"type": "taskflow:webhook"}, "type"),
-    ],
-)
-async def test_what_is_wrong_is_said_at_the_field(
-    pages: Pages, mail: None, inspector: Inspector, fields: dict[str, str], place: str
-) -> None:
-    answer = await pages.post("/new-task?type=mail:send", {"payload_as": "fields"} | fields)
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({}, "field.to"),
+    ({"field.to": "a", "field.count": "x"}, "field.count"),
+    ({"field.to": "a", "field.tags": "[1]"}, "field.tags"),
+    ({"field.to": "a", "field.tags": "["}, "field.tags"),
+    ({"field.to": "a", "field.size": '"huge"'}, "field.size"),
+    ({"payload_as": "json", "payload": "{"}, "payload"),
+    ({"payload_as": "json", "payload": '{"to": 1}'}, "payload"),
+    ({"field.to": "a", "queue": "a b"}, "queue"),
+    ({"field.to": "a", "max_retries": "-1"}, "max_retries"),
+    ({"field.to": "a", "max_retries": "many"}, "max_retries"),
+    ({"field.to": "a", "timeout": "5"}, "timeout"),
+    ({"field.to": "a", "deadline": "now"}, "deadline"),
+    ({"field.to": "a", "process_in": "soon"}, "process_in"),
+    ({"field.to": "a", "process_in": "1h", "process_at": "2040-01-01T00:00"}, "process_at"),
+    ({"field.to": "a", "retention": "-1s"}, "retention"),
+    ({"field.to": "a", "task_id": "x" * 257}, "task_id"),
+    ({"field.to": "a", "metadata": "trace"}, "metadata"),
+    ({"field.to": "a", "metadata": '{"a": 1}'}, "metadata"),
+    ({"field.to": "a", "unique_ttl": "1ms"}, "unique_ttl"),
+    ({"field.to": "a", "unique_key": "k"}, "unique_ttl"),
+    ({"field.to": "a", "callback_url": "https://x.example"}, "callback_url"),
+    ({"type": "unknown"}, "type"),
+    ({"type": "taskflow:webhook"}, "type"),
+]
+"""What may be written, and the field at which it is said that it is wrong."""
 
-    assert answer.status_code == 422
-    assert re.search(rf'<p class="field-error" id="{place}-error">.+</p>', answer.text)
-    if place != "type":
-        assert re.search(rf'id="{place}"[^>]*aria-invalid="true" aria-describedby="{place}-error', answer.text)
-    for name, value in fields.items():
-        if value and name not in {"type", "payload_as", "deadline", "process_at", "field.size"}:
-            assert html.escape(value).replace("&quot;", "&#34;") in answer.text
+
+async def test_what_is_wrong_is_said_at_the_field(pages: Pages, mail: None, inspector: Inspector) -> None:
+    for fields, place in WRONG:
+        answer = await pages.post("/new-task?type=mail:send", {"payload_as": "fields"} | fields)
+
+        assert answer.status_code == 422, place
+        assert re.search(rf'<p class="field-error" id="{place}-error">.+</p>', answer.text), place
+        if place != "type":
+            assert re.search(rf'id="{place}"[^>]*aria-invalid="true" aria-describedby="{place}-error', answer.text), (
+                place
+            )
+        for name in fields.keys() - {"type", "payload_as", "deadline", "process_at", "field.size"}:
+            assert html.escape(fields[name]).replace("&quot;", "&#34;") in answer.text, place
     assert not [queue for queue in await inspector.queues() if queue != "elsewhere"]
 
 
