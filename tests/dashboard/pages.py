@@ -11,6 +11,10 @@ PAGES = {
     "task-failing": "/task?queue=default&id=retry_1",
     "task-done": "/task?queue=default&id=done_2",
     "task-edit": "/task/edit?queue=default&id=later_1",
+    "types": "/types",
+    "type": "/types?name=orders",
+    "type-unknown": "/types?name=nobody",
+    "redis": "/redis",
     "not-found": "/nowhere",
 }
 OPEN_PAGES = {"login": "/login"}

@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import Meta, Struct
 
 from support.clock import MovableClock
 from support.tasks import placement, taken
@@ -70,6 +72,13 @@ YEARLY = ScheduleEntry(id="yearly", spec="0 0 1 7 *", type="tick", payload=BINAR
 """This one is in the program's code, the others are kept in Redis."""
 
 
+class Line(Struct):
+    """A line of an order."""
+
+    sku: Annotated[str, Meta(pattern="^[A-Z0-9-]+$", description="What is ordered.")]
+    count: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+
 class Scene:
     """What runs, and how to ask it."""
 
@@ -120,6 +129,30 @@ def _add_handlers(app: TaskFlow, stopped: list[str]) -> None:
     @app.task("tick")
     async def tick(payload: bytes) -> None:
         """Succeed."""
+
+    @app.task("orders", queue="low", max_retries=8, timeout=timedelta(minutes=2), unique=HOUR)
+    async def orders(
+        customer: str,
+        lines: list[Line],
+        gift: bool = False,
+        ship: Literal["post", "courier"] = "post",
+        note: str | None = None,
+    ) -> None:
+        """Take an order, and reserve what it asks for.
+
+        Args:
+            customer: Who orders: the id of an account.
+            lines: What is ordered, at least one.
+            gift: Wrap it.
+            ship: How it is sent.
+            note: What the customer has to say.
+
+        Examples:
+            {"customer": "c-17", "lines": [{"sku": "TEA-500", "count": 2}], "ship": "courier"}
+
+            {"customer": "größe", "lines": [{"sku": "CUP-1"}], "gift": true}
+
+        """
 
     @app.task("stuck")
     async def stuck(context: TaskContext) -> None:

@@ -29,5 +29,7 @@ class Entry(Struct, frozen=True):
 ENTRIES = (
     Entry("/", "Overview", "o", limited=True),
     Entry("/servers", "Servers", "s"),
+    Entry("/types", "Types", "y", limited=True),
+    Entry("/redis", "Redis", "r"),
     Entry("/new-task", "New task", "n", scope="write", limited=True),
 )

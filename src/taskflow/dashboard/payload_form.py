@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import msgspec
 from msgspec import Struct
 
+from taskflow.dashboard.schemas import in_words, limits, referred, text_of
 from taskflow.dashboard.values import visible_json
 
 Kind = Literal["text", "number", "choice", "json"]
@@ -21,19 +22,6 @@ MOST_FIELDS = 100
 """A schema with more is for raw JSON."""
 _REFERENCES = 20
 _LONGEST = 300
-_LIMITS = (
-    ("minimum", "at least {}"),
-    ("exclusiveMinimum", "more than {}"),
-    ("maximum", "at most {}"),
-    ("exclusiveMaximum", "less than {}"),
-    ("multipleOf", "a multiple of {}"),
-    ("minLength", "at least {} characters"),
-    ("maxLength", "at most {} characters"),
-    ("minItems", "at least {} items"),
-    ("maxItems", "at most {} items"),
-    ("format", "format {}"),
-    ("pattern", "pattern {}"),
-)
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -198,12 +186,12 @@ def _field(name: str, given: object, root: object, *, required: bool) -> Payload
     kind, choices = _kind(schema)
     return PayloadField(
         name=name,
-        title=_text(own.get("title")) or name,
+        title=text_of(own.get("title")) or name,
         kind=kind,
         whole=schema.get("type") == "integer",
         required=required,
-        description=_text(own.get("description")) or _text(schema.get("description")),
-        default=_shown(own["default"]) if own.get("default") is not None else None,
+        description=text_of(own.get("description")) or text_of(schema.get("description")),
+        default=in_words(own["default"]) if own.get("default") is not None else None,
         limits=_limits(schema),
         choices=choices,
     )
@@ -214,7 +202,7 @@ def _kind(schema: Mapping[str, Any]) -> tuple[Kind, tuple[Choice, ...]]:
     if schema.get("type") == "boolean" and values is None:
         values = [True, False]
     if isinstance(values, list) and values and not any(isinstance(each, dict | list) for each in values):
-        return "choice", tuple(Choice(msgspec.json.encode(each).decode(), _shown(each)) for each in values)
+        return "choice", tuple(Choice(msgspec.json.encode(each).decode(), in_words(each)) for each in values)
     match schema.get("type"):
         case "string":
             return "text", ()
@@ -228,7 +216,7 @@ def _resolved(schema: object, root: object) -> dict[str, Any]:
     found = schema if isinstance(schema, dict) else {}
     for _ in range(_REFERENCES):
         if isinstance(found.get("$ref"), str):
-            found = _referred(found["$ref"], root)
+            found = referred(found["$ref"], root)
             continue
         choices = found.get("anyOf", found.get("oneOf"))
         if not isinstance(choices, list):
@@ -244,32 +232,14 @@ def _resolved(schema: object, root: object) -> dict[str, Any]:
     return found
 
 
-def _referred(reference: str, root: object) -> dict[str, Any]:
-    """Return what a reference within the schema leads to; nothing for one that leads elsewhere."""
-    if not reference.startswith("#/"):
-        return {}
-    found = root
-    for step in reference[2:].split("/"):
-        found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
 def _limits(schema: Mapping[str, Any]) -> str:
-    parts = [words.format(_shown(schema[name])) for name, words in _LIMITS if name in schema]
+    parts = limits(schema)
     if schema.get("type") == "integer":
         parts.insert(0, "a whole number")
     if schema.get("type") in {"array", "object"}:
         parts.insert(0, "a list, as JSON" if schema["type"] == "array" else "an object, as JSON")
     text = ", ".join(parts)
     return text[:1].upper() + text[1:]
-
-
-def _shown(value: object) -> str:
-    return (value if isinstance(value, str) else msgspec.json.encode(value).decode())[:_LONGEST]
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _can_be_typed(text: str) -> bool:

@@ -20,14 +20,25 @@ from taskflow.application.limited import LimitedService
 from taskflow.dashboard import changes
 from taskflow.dashboard.assets import assets
 from taskflow.dashboard.errors import error_pages
-from taskflow.dashboard.pages import login, new_task, overview, queues, servers, task, task_actions, task_edit
+from taskflow.dashboard.pages import (
+    login,
+    new_task,
+    overview,
+    queues,
+    redis,
+    servers,
+    task,
+    task_actions,
+    task_edit,
+    types,
+)
 from taskflow.dashboard.request import FORM, PageRequest
 from taskflow.dashboard.visitor import visitors
 from taskflow.errors import Forbidden, TaskFlowError
 
 _FOREVER = "public, max-age=31536000, immutable"
 _SERVER_ERRORS = 500
-_PAGES = (changes, login, new_task, overview, queues, servers, task, task_actions, task_edit)
+_PAGES = (changes, login, new_task, overview, queues, redis, servers, task, task_actions, task_edit, types)
 """Each has its `HANDLERS`."""
 
 
