@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,6 +34,8 @@ GUARDED: dict[str, Any] = {
 }
 """Settings with the keys of an admin, an operator, a viewer, and one who may use only the queue `low`."""
 
+Fields = Mapping[str, str | list[str]]
+"""The fields of a form; of several with one name, a list."""
 _TOKEN = re.compile(r'data-token="([^"]+)"')
 _SCREENSHOTS = "--screenshots"
 
@@ -71,11 +73,11 @@ class Pages:
         return token_in((await self.get(address)).text)
 
     async def post(
-        self, address: str, fields: dict[str, str] | None = None, *, page: str = "/", **options: Any
+        self, address: str, fields: Fields | None = None, *, page: str = "/", **options: Any
     ) -> httpx.Response:
         """Send a form that is on a page."""
         own = {"token": await self.token(page), "back": page}
-        return await self.http.post(address, data=own | (fields or {}), **options)
+        return await self.http.post(address, data={**own, **(fields or {})}, **options)
 
     async def login(self, name: str) -> httpx.Response:
         """Log in with one of `KEYS`."""

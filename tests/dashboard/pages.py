@@ -4,6 +4,17 @@ from __future__ import annotations
 
 PAGES = {
     "overview": "/",
+    "queues": "/queues",
+    "queue-pending": "/queue?name=low",
+    "queue-active": "/queue?name=default&state=active",
+    "queue-scheduled": "/queue?name=default&state=scheduled",
+    "queue-retry": "/queue?name=default&state=retry",
+    "queue-archived": "/queue?name=default&state=archived&q=e",
+    "queue-completed": "/queue?name=default&state=completed",
+    "queue-groups": "/queue?name=default&state=aggregating",
+    "queue-group": "/queue?name=default&state=aggregating&group=user%3A42",
+    "queue-history": "/queue/history?name=default",
+    "groups": "/groups",
     "servers": "/servers",
     "new-task": "/new-task",
     "new-task-of-a-type": "/new-task?type=raw",

@@ -161,6 +161,30 @@ async def test_what_could_not_be_read_is_read_again() -> None:
     assert await glances.get("a", 1, read) == 7
 
 
+async def test_what_was_read_before_a_change_is_not_shown_after_it() -> None:
+    glances = Glances()
+    reads: list[int] = []
+    changed = asyncio.Event()
+
+    async def read() -> int:
+        reads.append(len(reads))
+        found = reads[-1]
+        if found == 1:
+            await changed.wait()
+        return found
+
+    assert await glances.get("a", 60, read) == 0
+    glances.forget()
+    reading = asyncio.create_task(glances.get("a", 60, read))
+    await asyncio.sleep(0)
+    glances.forget()
+    changed.set()
+
+    assert await reading == 1
+    assert await glances.get("a", 60, read) == 2
+    assert await glances.get("a", 60, read) == 2
+
+
 async def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskflow.dashboard.glances.MOST", 2)
     glances = Glances()

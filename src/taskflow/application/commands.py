@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, field
 
+from taskflow.application.criteria import Criteria
 from taskflow.application.queries import Selection
 from taskflow.cron import Missed
 from taskflow.task import TaskState
@@ -112,14 +113,12 @@ class SteerSelection(Struct, frozen=True):
     selection: Selection
 
 
-class SteerMatching(Struct, frozen=True, kw_only=True):
-    """Do something to the tasks of a queue in a state, as long as there is time.
+class SteerMatching(Criteria, frozen=True, kw_only=True):
+    """Do something to the tasks of a queue in a state that meet the criteria, as long as there is time.
 
     Attributes:
         action: What.
         queue, state: Where the tasks are.
-        type: Only tasks of this type.
-        text: Only tasks whose id, last error or payload holds this text.
         group: Only this group, of aggregating tasks. Default: all groups.
         cursor: Where to go on; '' is the beginning.
 
@@ -128,8 +127,6 @@ class SteerMatching(Struct, frozen=True, kw_only=True):
     action: Action
     queue: str
     state: TaskState
-    type: str | None = None
-    text: str | None = None
     group: str | None = None
     cursor: str = ""
 

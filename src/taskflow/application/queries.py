@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from taskflow.application.criteria import Criteria
 from taskflow.task import TaskInfo, TaskState
 
 MAX_PAGE_SIZE = 1000
@@ -19,19 +20,17 @@ class GetTask(Struct, frozen=True):
     queue: str | None = None
 
 
-class ListTasks(Struct, frozen=True, kw_only=True):
-    """One page of a queue's tasks in a state.
+class ListTasks(Criteria, frozen=True, kw_only=True):
+    """One page of a queue's tasks in a state, of those that meet the criteria.
 
     Attributes:
         queue: Default: `queues.default`.
         state: Default: active.
         page: Counts from 0.
         size: Tasks on a page: 1 to 1,000. Default 20.
-        type: Only tasks of this type.
-        text: Only tasks whose id, last error or payload holds this text.
         group: The group, for aggregating tasks.
 
-    With `type` or `text`, the first 10,000 tasks of the state are looked at.
+    With criteria, the first 10,000 tasks of the state are looked at.
 
     """
 
@@ -39,8 +38,6 @@ class ListTasks(Struct, frozen=True, kw_only=True):
     state: TaskState = TaskState.ACTIVE
     page: int = 0
     size: int = 20
-    type: str | None = None
-    text: str | None = None
     group: str | None = None
 
 
@@ -51,23 +48,19 @@ class TaskPage(Struct, frozen=True):
     total: int
 
 
-class SelectTasks(Struct, frozen=True, kw_only=True):
-    """The tasks of a queue in a state, to do something to all of them.
+class SelectTasks(Criteria, frozen=True, kw_only=True):
+    """The tasks of a queue in a state that meet the criteria, to do something to all of them.
 
     Attributes:
         state: In which state.
         queue: Default: `queues.default`.
-        type: Only tasks of this type.
-        text: Only tasks whose id, last error or payload holds this text.
         group: Only this group, of aggregating tasks. Default: all groups.
-        limit: With `type` or `text`: how many tasks are looked at. Default: all.
+        limit: With criteria: how many tasks are looked at. Default: all.
 
     """
 
     state: TaskState
     queue: str | None = None
-    type: str | None = None
-    text: str | None = None
     group: str | None = None
     limit: int | None = None
 
@@ -93,16 +86,14 @@ class Selection(Struct, frozen=True, kw_only=True):
     complete: bool = True
 
 
-class ScanTasks(Struct, frozen=True, kw_only=True):
-    """The next tasks of a queue in a state, from a cursor on: at most 10,000 are looked at.
+class ScanTasks(Criteria, frozen=True, kw_only=True):
+    """The next tasks of a queue in a state that meet the criteria, from a cursor on: at most 10,000 are looked at.
 
     Attributes:
         queue: Default: `queues.default`.
         state: Default: active.
         cursor: Where to begin; '' is the beginning.
         size: How many tasks at most: 1 to 1,000. Default 20.
-        type: Only tasks of this type.
-        text: Only tasks whose id, last error or payload holds this text.
         group: The group, for aggregating tasks.
 
     """
@@ -111,8 +102,6 @@ class ScanTasks(Struct, frozen=True, kw_only=True):
     state: TaskState = TaskState.ACTIVE
     cursor: str = ""
     size: int = 20
-    type: str | None = None
-    text: str | None = None
     group: str | None = None
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from taskflow.application.commands import SteerMatching
 from taskflow.application.queries import ScanTasks, Steered, TaskChunk
-from taskflow.application.search import SCAN_LIMIT, check_listing, fits, group_sizes
+from taskflow.application.search import SCAN_LIMIT, check_listing, group_sizes
 from taskflow.application.steering import TaskSteering
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.reading import LISTS
@@ -90,13 +90,13 @@ class TaskScan:
         """Return tasks that fit, and the place after which to go on, None at the end."""
         found: list[TaskInfo] = []
         looked_at = 0
-        step = query.size if query.type is None and query.text is None else _CHUNK
+        step = _CHUNK if query.choosy else query.size
         while looked_at < SCAN_LIMIT:
             places = await self._scan.places(queue, query.state, group=query.group, after=place, count=step)
             at_end = len(places) < step
             tasks = await self._scan.tasks(queue, query.state, places)
             for number, task in enumerate(tasks):
-                if task is not None and fits(query, task):
+                if task is not None and query.fits(task, places[number].at):
                     found.append(task)
                     if len(found) == query.size:
                         return found, None if at_end and number == len(tasks) - 1 else places[number]
@@ -151,11 +151,10 @@ class TaskScan:
         That is the last task that stays: in a list, those that left it have no place any more.
         """
         chosen = list(places)
-        if command.type is not None or command.text is not None:
+        if command.choosy:
             tasks = await self._scan.tasks(command.queue, command.state, places)
-            chosen = [
-                place for place, task in zip(places, tasks, strict=True) if task is not None and fits(command, task)
-            ]
+            pairs = zip(places, tasks, strict=True)
+            chosen = [place for place, task in pairs if task is not None and command.fits(task, place.at)]
         ids = [place.id.decode(errors="replace") for place in chosen]
         answers = await self._steering.many(command.action, ids, command.queue, command.state)
         done = {place.id for place, answer in zip(chosen, answers, strict=True) if isinstance(answer, TaskState)}

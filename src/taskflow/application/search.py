@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from functools import partial
 
-from taskflow.application.commands import SteerMatching
 from taskflow.application.queries import MAX_PAGE, MAX_PAGE_SIZE, ListTasks, ScanTasks, Selection, SelectTasks, TaskPage
 from taskflow.broker.inspector import Inspector
 from taskflow.broker.steering import Progress, check_group
@@ -38,7 +36,7 @@ class TaskSearch:
         queue = query.queue if query.queue is not None else self._default_queue
         check_queue(queue)
         try:
-            if query.type is not None or query.text is not None or query.state is TaskState.AGGREGATING:
+            if query.choosy or query.state is TaskState.AGGREGATING:
                 return await self._filtered_page(queue, query)
             (info,) = await self._inspector.queue_infos([queue])
             tasks = await self._inspector.tasks(queue, query.state, page=query.page, size=query.size)
@@ -49,11 +47,10 @@ class TaskSearch:
             raise
 
     async def _filtered_page(self, queue: str, query: ListTasks) -> TaskPage:
-        suits = partial(fits, query)
         found: list[TaskInfo] = []
         looked_at = 0
         async for tasks in self._pages(queue, query.state, query.group):
-            found += filter(suits, tasks)
+            found += filter(query.fits, tasks)
             looked_at += MAX_PAGE_SIZE
             if looked_at >= SCAN_LIMIT:
                 break
@@ -76,7 +73,7 @@ class TaskSearch:
         (info,) = await self._inspector.queue_infos([queue])
         sizes = await group_sizes(self._inspector, info, query.state, query.group)
         total = sum(sizes.values())
-        if query.type is None and query.text is None:
+        if not query.choosy:
             sample = await self._inspector.tasks(queue, query.state, size=_SAMPLE, group=next(iter(sizes), None))
             return Selection(queue=queue, state=query.state, group=query.group, count=total, sample=tuple(sample))
         return await self._scan(queue, query, sizes, progress)
@@ -84,7 +81,6 @@ class TaskSearch:
     async def _scan(
         self, queue: str, query: SelectTasks, sizes: dict[str | None, int], progress: Progress | None
     ) -> Selection:
-        suits = partial(fits, query)
         ids: list[str] = []
         sample: list[TaskInfo] = []
         total = sum(sizes.values())
@@ -92,7 +88,7 @@ class TaskSearch:
         looked_at = 0
         for group in sizes:
             async for tasks in self._pages(queue, query.state, group):
-                found = [task for task in tasks[: most - looked_at] if suits(task)]
+                found = [task for task in tasks[: most - looked_at] if query.fits(task)]
                 ids += (task.id for task in found)
                 sample += found[: _SAMPLE - len(sample)]
                 looked_at += len(tasks)
@@ -135,11 +131,3 @@ async def group_sizes(
         return {None: getattr(info, state)}
     groups = await inspector.groups(info.queue)
     return {one.name: one.size for one in groups if group in {None, one.name}}
-
-
-def fits(query: ListTasks | SelectTasks | ScanTasks | SteerMatching, task: TaskInfo) -> bool:
-    """Whether a task is of the type, and holds the text, that were asked for."""
-    if query.type is not None and task.type != query.type:
-        return False
-    wanted = query.text or ""
-    return wanted in task.id or wanted in (task.last_error or "") or wanted.encode() in task.payload

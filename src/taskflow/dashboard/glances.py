@@ -24,6 +24,7 @@ class Glances:
         self._clock = clock
         self._known: dict[Hashable, tuple[float, Any]] = {}
         self._reading: dict[Hashable, asyncio.Lock] = {}
+        self._changes = 0
 
     async def get(self, key: Hashable, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
         """Return a value that was read at most so many seconds ago; who asks while it is read waits for it.
@@ -39,12 +40,22 @@ class Glances:
             async with lock:
                 known = self._known.get(key)
                 if known is None or self._clock() - known[0] >= seconds:
-                    known = self._remember(key, await read())
+                    known = await self._read(key, read)
                 found: T = known[1]
                 return found
         finally:
             if not lock.locked() and self._reading.get(key) is lock:
                 del self._reading[key]
+
+    def forget(self) -> None:
+        """Forget all that is known, since something was changed; what is being read now is not remembered either."""
+        self._known.clear()
+        self._changes += 1
+
+    async def _read(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> tuple[float, T]:
+        changes = self._changes
+        value = await read()
+        return self._remember(key, value) if changes == self._changes else (self._clock(), value)
 
     def _remember(self, key: Hashable, value: object) -> tuple[float, Any]:
         self._known.pop(key, None)  # the newest stands last

@@ -28,6 +28,8 @@ class Entry(Struct, frozen=True):
 
 ENTRIES = (
     Entry("/", "Overview", "o", limited=True),
+    Entry("/queues", "Queues", "q", limited=True),
+    Entry("/groups", "Groups", "u", limited=True),
     Entry("/servers", "Servers", "s"),
     Entry("/types", "Types", "y", limited=True),
     Entry("/redis", "Redis", "r"),

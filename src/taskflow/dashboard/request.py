@@ -138,19 +138,26 @@ class PageRequest(ApiRequest):
             failed: It is bad news.
 
         """
+        self._glances.forget()
         message = self.frame.message_cookie(Message(text=text, failed=failed, undo=undo))
         return self.redirect(to or self.back or "/", [message])
 
-    def ask(self, question: str, *, label: str, detail: str = "") -> Response[bytes]:
+    def ask(
+        self, question: str, *, label: str, detail: str = "", more: Mapping[str, str] | None = None
+    ) -> Response[bytes]:
         """Ask on a page of its own whether the form is meant; the same form is sent again, `confirmed`, if it is.
 
         Args:
             question: What will happen, with its number: "Delete 1,204 archived tasks?"
             label: What the button that does it says: "Delete".
             detail: What else is to be known.
+            more: Fields that are sent with it then, whether the form had them or not.
 
         """
-        fields = [(name, value) for name, values in self.lists.items() if name not in _OWN_FIELDS for value in values]
+        more = more or {}
+        left_out = _OWN_FIELDS | more.keys()
+        fields = [(name, value) for name, values in self.lists.items() if name not in left_out for value in values]
+        fields += more.items()
         return self.page(
             "confirm.html",
             question=question,

@@ -21,9 +21,13 @@ from taskflow.dashboard import changes
 from taskflow.dashboard.assets import assets
 from taskflow.dashboard.errors import error_pages
 from taskflow.dashboard.pages import (
+    groups,
+    history,
     login,
     new_task,
     overview,
+    queue,
+    queue_tasks,
     queues,
     redis,
     servers,
@@ -38,7 +42,23 @@ from taskflow.errors import Forbidden, TaskFlowError
 
 _FOREVER = "public, max-age=31536000, immutable"
 _SERVER_ERRORS = 500
-_PAGES = (changes, login, new_task, overview, queues, redis, servers, task, task_actions, task_edit, types)
+_PAGES = (
+    changes,
+    groups,
+    history,
+    login,
+    new_task,
+    overview,
+    queue,
+    queue_tasks,
+    queues,
+    redis,
+    servers,
+    task,
+    task_actions,
+    task_edit,
+    types,
+)
 """Each has its `HANDLERS`."""
 
 

@@ -91,8 +91,9 @@ def visible_json(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def preview(data: bytes, length: int = _PREVIEW_CHARACTERS) -> str:
-    """Return the beginning of a payload on one line, for tables."""
+def preview(content: bytes | str | None, length: int = _PREVIEW_CHARACTERS) -> str:
+    """Return the beginning of a payload or a text on one line, for tables; '' for None."""
+    data = content.encode(errors="replace") if isinstance(content, str) else content or b""
     text = " ".join(data[: length * 4].decode(errors="replace").split())
     return text if len(text) <= length and len(data) <= length * 4 else f"{text[:length]}…"
 

@@ -1,15 +1,48 @@
-"""What can be done to a queue as a whole: pause it, resume it, remove it."""
+"""Queues: a list of all, and what can be done to one as a whole: pause it, resume it, remove it."""
 
 from __future__ import annotations
 
-from litestar import Response, post
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from litestar import Response, get, post
 
 from taskflow.application.commands import RemoveQueue
+from taskflow.application.overview import QueueOverview
 from taskflow.dashboard.messages import Undo
+from taskflow.dashboard.pages.overview import FINDINGS_FRESH, FRESH, marks
 from taskflow.dashboard.request import PageRequest
 from taskflow.wording import many
 
 _STEERING = {"scope": "admin", "limited": True}
+_ORDERS: Mapping[str, Callable[[QueueOverview], Any]] = {
+    "most pending": lambda queue: queue.info.pending,
+    "oldest waits": lambda queue: queue.info.latency,
+    "most tasks": lambda queue: queue.info.size,
+    "most archived": lambda queue: queue.info.archived,
+    "most failing": lambda queue: queue.failure_rate or 0,
+}
+"""The largest stands first."""
+
+
+@get("/queues", opt={"limited": True})
+async def show(request: PageRequest) -> Response[bytes]:
+    """Show all queues, or those whose name holds `q`, in the order that `by` says."""
+    text, by = request.asked("q", ""), request.asked("by", "")
+    overview = await request.glance("overview", FRESH, request.service.overview)
+    findings = await request.glance("findings", FINDINGS_FRESH, request.service.findings)
+    found = [queue for queue in overview.queues if text in queue.info.queue]
+    if by in _ORDERS:
+        found.sort(key=_ORDERS[by], reverse=True)
+    return request.page(
+        "queues.html",
+        queues=found,
+        tasks=sum(queue.info.size for queue in found),
+        marks=marks(findings),
+        text=text,
+        by=by,
+        orders=list(_ORDERS),
+    )
 
 
 @post("/queue/pause", opt=_STEERING)
@@ -40,7 +73,7 @@ async def remove(request: PageRequest) -> Response[bytes]:
         return request.ask(removal_question(queue, info.size), label="Remove", detail="This cannot be undone.")
     count = await request.service.remove_queue(RemoveQueue(queue, force=True))
     request.audit("queue deleted", queue=queue, tasks=count, force=True)
-    return request.done(f"The queue {queue} is removed, with {many(count, 'task')}.", to="/")
+    return request.done(f"The queue {queue} is removed, with {many(count, 'task')}.", to="/queues")
 
 
 def removal_question(queue: str, size: int) -> str:
@@ -48,4 +81,4 @@ def removal_question(queue: str, size: int) -> str:
     return f"Remove the queue {queue} with {many(size, 'task')}?"
 
 
-HANDLERS = [pause, resume, remove]
+HANDLERS = [show, pause, resume, remove]

@@ -219,7 +219,7 @@
     if (current >= 0) delete known[current].dataset.current;
     next.dataset.current = "";
     next.scrollIntoView({ block: "nearest" });
-    const target = one("a, button, input, summary", next);
+    const target = one("a", next) || one("button, input, summary", next);
     if (target) target.focus({ preventScroll: true });
   };
   const shortcuts = {
