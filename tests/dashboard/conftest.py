@@ -127,7 +127,7 @@ def look(browser: Browser, redis_url: str) -> Look:
     Nothing may go wrong in there: no error in the console, nothing against the content policy, no exception, no failed request,
     none to another host. What a test expects it takes out of `window.complaints` itself.
 
-    Options: `login="ada"` (see `GUARDED`), `width`, `height`, `theme="dark"`, `script=False`, and settings.
+    Options: `login="ada"` (see `GUARDED`), `width`, `height`, `theme="dark"`, `script=False`, `zone="Asia/Kolkata"`, and settings.
     """
     from support.browser import window
 
@@ -139,12 +139,13 @@ def look(browser: Browser, redis_url: str) -> Look:
         height: int = 900,
         theme: Literal["light", "dark"] = "light",
         script: bool = True,
+        zone: str = "UTC",
         **overrides: Any,
     ) -> AsyncIterator[Window]:
         settings = settings_with(server__http__port=0, server__http__request_log=False, **overrides)
         async with (
             api_at(settings, redis_url) as (_, url),
-            window(browser, url, width=width, height=height, theme=theme, script=script) as opened,
+            window(browser, url, width=width, height=height, theme=theme, script=script, zone=zone) as opened,
         ):
             if login is not None:
                 page = await opened.go("/login")

@@ -461,3 +461,30 @@ async def test_a_task_is_rescheduled_and_deleted_by_hand(
         await page.get_by_role("button", name="Cancel").click()
         await page.get_by_role("button", name="Cancel" if script else "Stop it").last.click()
         await expect(page.locator("#task-head")).to_contain_text("cancelled")
+
+
+@pytest.mark.browser
+async def test_times_are_written_in_the_zone_of_the_viewer(look: Look, client: Client, inspector: Inspector) -> None:
+    await client.enqueue("demo", {}, task_id="1", process_at=datetime(2040, 1, 31, 12, tzinfo=UTC))
+    async with look(zone="Asia/Kolkata") as window:
+        page = await window.go(address("1"))
+        await page.locator("#curl summary").click()
+        await page.get_by_role("button", name="Copy", exact=True).click()
+        await expect(page.locator("[data-copied]")).not_to_be_empty()
+        await page.get_by_role("link", name="Edit or reschedule").click()
+        due = page.get_by_label("Due (GMT+5:30)", exact=True)
+        await expect(due).to_have_value(re.compile("^2040-01-31T17:30"))
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("status").filter(has_text="Nothing was changed")).to_be_visible()
+
+        await page.get_by_role("link", name="Edit or reschedule").click()
+        await due.fill("2040-02-01T00:30:00")
+        await page.get_by_label("Payload, as JSON").fill("{")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_label("Payload, as JSON")).to_have_attribute("aria-invalid", "true")
+        window.complaints.clear()  # the browser notes the 422
+        await expect(due).to_have_value(re.compile("^2040-02-01T00:30"))
+        await page.get_by_label("Payload, as JSON").fill("{}")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("status").filter(has_text="The task is changed")).to_be_visible()
+    assert (await inspector.task("1")).next_process_at == datetime(2040, 1, 31, 19, tzinfo=UTC)

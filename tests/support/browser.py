@@ -99,12 +99,13 @@ async def window(
     height: int = 900,
     theme: Literal["light", "dark"] = "light",
     script: bool = True,
+    zone: str = "UTC",
 ) -> AsyncIterator[Window]:
     """Open a window on a site (`http://host:port`), without what an earlier one has stored, and without scripts if wanted."""
     context = await browser.new_context(
         viewport={"width": width, "height": height},
         locale="en-GB",
-        timezone_id="UTC",
+        timezone_id=zone,
         color_scheme=theme,
         java_script_enabled=script,
     )

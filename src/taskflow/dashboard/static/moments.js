@@ -9,7 +9,8 @@
   for (const field of fields) {
     const moment = new Date(`${field.defaultValue}Z`);
     // What a browser has put back after a reload is the viewer's own time already.
-    if (field.defaultValue && field.value === field.defaultValue && !Number.isNaN(moment.getTime())) field.value = local(moment);
+    const untouched = new Date(`${field.value}Z`).getTime() === moment.getTime(); // browsers leave seconds out that are 0
+    if (field.defaultValue && untouched) field.value = local(moment);
     const label = document.querySelector(`label[for="${CSS.escape(field.id)}"] [data-zone]`);
     const name = zone.formatToParts(Number.isNaN(moment.getTime()) ? new Date() : moment).find((part) => part.type === "timeZoneName");
     if (label && name) label.textContent = `(${name.value})`;
