@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -19,10 +19,12 @@ import redis
 from support import reference
 from support.api import api_at, settings_with
 from support.contract import Contract
-from taskflow import Broker, Client, Inspector, ScheduleStore
+from taskflow import Broker, Client, Inspector, ScheduleStore, ServerInfo
 from taskflow.api.keys import digest_of
 from taskflow.broker.embedded import EmbeddedServer
+from taskflow.broker.orders import ServerOrders
 from taskflow.broker.schedule_entry import ScheduleEntry
+from taskflow.broker.servers import ServerRecords
 from taskflow.unique import Unique
 from taskflow.wire import asynq_pb2
 from taskflow.wire.keys import ALL_SCHEDULERS
@@ -141,12 +143,17 @@ ROWS: dict[str, dict[int, Ask]] = {
     "resumeSchedule": {200: _schedule("nightly"), 409: _schedule("go")},
     "listScheduleEvents": {200: _schedule("nightly"), 400: _schedule("nightly", "size=0")},
     "listServers": {200: Ask()},
+    "drainServer": {202: Ask(), 409: Ask({"server_id": "go"})},
     "health": {200: Ask(), 503: Ask(server="down")},
     "ready": {200: Ask(), 503: Ask(server="down")},
     "live": {200: Ask()},
     "metrics": {200: Ask()},
 }
 """What brings a status of an operation about, where that is not the same for all."""
+
+
+_NAMES = ("task_id", "queue", "schedule_id", "task_type", "server_id")
+"""The parameters of paths that name something."""
 
 
 def _ask(operation: reference.Operation, status: int) -> Ask | None:
@@ -157,12 +164,10 @@ def _ask(operation: reference.Operation, status: int) -> Ask | None:
     body = _TASK if "requestBody" in operation else None
     places = {parameter["in"] for parameter in operation.get("parameters", ())}
     common = {
-        400: Ask(dict.fromkeys(("task_id", "queue", "schedule_id", "task_type"), "\udcff"))
-        if "path" in places
-        else None,
+        400: Ask(dict.fromkeys(_NAMES, "\udcff")) if "path" in places else None,
         401: Ask(headers={"X-API-Key": "nobody's"}, body=body),
         403: Ask(headers={"X-API-Key": "write" if _scope(operation) != "write" else "read"}, body=body),
-        404: Ask(dict.fromkeys(("task_id", "queue", "schedule_id", "task_type"), "nobody")),
+        404: Ask(dict.fromkeys(_NAMES, "nobody")),
         413: Ask(body=" " * (_BODY_LIMIT + 1)),
         415: Ask(headers={"Content-Type": "text/plain"}, body="{}"),
         429: Ask(body=body, server="busy"),
@@ -188,6 +193,20 @@ def document() -> reference.Document:
     return reference.document()
 
 
+def a_server(server_id: str) -> ServerInfo:
+    return ServerInfo(
+        id=server_id,
+        host="host",
+        pid=7,
+        concurrency=1,
+        queues={"default": 1},
+        strict_priority=False,
+        status="active",
+        started_at=datetime.now(UTC),
+        active_count=0,
+    )
+
+
 @pytest.fixture
 async def world(broker: Broker, client: Client, publish: Any, raw: redis.Redis) -> None:
     """A task in each state, queues, schedules of all origins, progress."""
@@ -210,6 +229,9 @@ async def world(broker: Broker, client: Client, publish: Any, raw: redis.Redis) 
     of_go = asynq_pb2.SchedulerEntry(id="go", spec="@every 1h", task_type="demo")
     raw.rpush("asynq:schedulers:{host:1:id}", of_go.SerializeToString())
     raw.zadd(ALL_SCHEDULERS, {"asynq:schedulers:{host:1:id}": 4102444800})
+    for server_id in ("ours", "go"):
+        await ServerRecords(client.broker).publish(a_server(server_id), [], ttl_seconds=60)
+    await ServerOrders(client.broker).attend("ours", ttl_seconds=60)
 
 
 @pytest.fixture
@@ -246,6 +268,7 @@ async def _status(http: httpx.AsyncClient, path: str, method: str, ask: Ask, con
         "queue": "default",
         "schedule_id": "nightly",
         "task_type": "demo",
+        "server_id": "ours",
         "status": "scheduled",
     }
     for name, value in (values | dict(ask.path)).items():

@@ -64,6 +64,7 @@ def test_these_are_the_commands() -> None:
         "schedules rm",
         "schedules run",
         "schedules show",
+        "servers drain",
         "servers ls",
         "stats",
         "tasks archive",

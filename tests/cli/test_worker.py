@@ -113,6 +113,39 @@ def test_a_handler_that_cannot_be_stopped_does_not_keep_the_process(
     assert run("tasks", "show", "stuck", "--json", environ=environ).json["state"] == "pending"
 
 
+def test_a_worker_is_drained_from_afar_and_stays_away(start: Start, run: Run, environ: dict[str, str]) -> None:
+    worker = start("worker", "mytasks:app", "--health-port", "0", environ=environ)
+    worker.wait_for_line("worker started")
+    (server,) = run("servers", "ls", "--json", environ=environ).json
+
+    answer = run("servers", "drain", server["id"], environ=environ)
+
+    assert answer.stdout == f"server {server['host']}:{worker.pid} drains, with 0 tasks running\n"
+    assert worker.process.wait(15) == 0
+    again = run("servers", "drain", server["id"], environ=environ)
+    assert (again.returncode, "is alive" in again.stderr) == (1, True)
+
+
+def test_a_supervised_worker_that_is_drained_is_followed_by_a_fresh_one(
+    start: Start, run: Run, environ: dict[str, str]
+) -> None:
+    worker = start("worker", "mytasks:app", "--processes", "2", "--health-port", "0", environ=environ)
+    worker.wait_for_line("all worker processes run")
+    before = {server["id"] for server in run("servers", "ls", "--json", environ=environ).json}
+    first, second = sorted(before)
+
+    assert run("servers", "drain", first, environ=environ).returncode == 0
+
+    worker.wait_for_line("a fresh process takes the place of one that has ended in order")
+
+    def fresh() -> bool:
+        now = {server["id"] for server in run("servers", "ls", "--json", environ=environ).json}
+        return len(now) == 2 and second in now and first not in now
+
+    wait_until_sync(fresh, 20)
+    assert worker.end(signal.SIGTERM, 15) == 0
+
+
 def test_settings_of_the_worker_come_from_file_environment_and_options(
     start: Start, run: Run, environ: dict[str, str], here: Path
 ) -> None:

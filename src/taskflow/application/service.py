@@ -21,6 +21,7 @@ from taskflow.application.commands import (
     SteerSelection,
     SteerTasks,
 )
+from taskflow.application.draining import Draining
 from taskflow.application.findings import (
     Finding,
     queue_findings,
@@ -49,6 +50,7 @@ from taskflow.application.steering import TaskSteering
 from taskflow.application.watches import Watches
 from taskflow.broker.catalog import CatalogEntry, TaskCatalog
 from taskflow.broker.inspector import Inspector
+from taskflow.broker.orders import ServerOrders
 from taskflow.broker.progress import ProgressStream
 from taskflow.broker.redis_info import RedisInfo, read_redis_info
 from taskflow.broker.sampler import Sampler
@@ -117,6 +119,7 @@ class TaskService:
         self._watches = Watches(broker, stream, self._subscriptions)
         self.progress = TaskProgress(stream, self._inspector, self._watches)
         self.changes = QueueChanges(broker, self._inspector)
+        self.draining = Draining(self._inspector, ServerOrders(broker))
 
     @classmethod
     def connect(cls, settings: Settings, redis_url: str | None = None) -> TaskService:

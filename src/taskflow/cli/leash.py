@@ -13,7 +13,7 @@ import threading
 
 READY = b"r"
 RETIRED = 75
-"""The exit code of a child that has reached a limit of its life and makes way for a fresh one (EX_TEMPFAIL: try again)."""
+"""The exit code of a child that has reached a limit of its life, or was drained, and makes way for a fresh one (EX_TEMPFAIL: try again)."""
 _GRACE = 10.0
 """How long (s) a child whose supervisor is gone may take to stop in order."""
 
@@ -31,6 +31,11 @@ class Leash:
         if self._socket is not None:
             self._socket.set_inheritable(False)
             threading.Thread(target=self._hold, args=(self._socket,), name="taskflow leash", daemon=True).start()
+
+    @property
+    def held(self) -> bool:
+        """Whether a supervisor holds the other end."""
+        return self._socket is not None
 
     def ready(self) -> None:
         """Tell the supervisor that this process does its work now."""

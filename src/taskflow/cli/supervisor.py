@@ -151,7 +151,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             if code == RETIRED:
-                _LOG.info("a fresh process takes the place of one that has reached a limit", part=part.name)
+                _LOG.info("a fresh process takes the place of one that has ended in order", part=part.name)
                 continue
             if part.name in self._waiting and code >= 0:
                 raise PartFailed(part.name, code)

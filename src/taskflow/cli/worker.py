@@ -221,7 +221,7 @@ async def _work_to_the_end(worker: Worker, scheduler: Scheduler | None, leash: L
     code = 0
     try:
         await _run_and_tell(worker, scheduler, leash)
-        code = RETIRED if worker.retired else 0
+        code = RETIRED if worker.retired or (worker.drained and leash.held) else 0
     except TaskFlowError as error:
         code = report(error)
     except BaseException:

@@ -31,6 +31,7 @@ ENTRIES = (
     Entry("/queues", "Queues", "q", limited=True),
     Entry("/groups", "Groups", "u", limited=True),
     Entry("/servers", "Servers", "s"),
+    Entry("/schedules", "Schedules", "c"),
     Entry("/types", "Types", "y", limited=True),
     Entry("/redis", "Redis", "r"),
     Entry("/new-task", "New task", "n", scope="write", limited=True),

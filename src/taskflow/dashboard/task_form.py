@@ -124,13 +124,13 @@ class TaskForm(Struct, kw_only=True):
         given = {name: text.strip() for name, text in self.given.items()}
         found: dict[str, Any] = {name: given[name] for name in _TEXTS if given.get(name)}
         if given.get("max_retries"):
-            found["max_retries"] = _whole("max_retries", given["max_retries"])
+            found["max_retries"] = read_whole("max_retries", given["max_retries"])
         for name, error in _MOMENTS.items():
             if given.get(name):
                 found[name] = written_moment(error, name, given[name])
         if given.get("metadata"):
             found["metadata"] = read_metadata(given["metadata"])
-        unique = _unique(given)
+        unique = read_unique(given)
         return found if unique is None else {**found, "unique": unique}
 
 
@@ -172,14 +172,15 @@ def write_metadata(pairs: Mapping[str, str]) -> str:
     return text if exact else pretty(msgspec.json.encode(dict(pairs)))
 
 
-def _whole(name: str, text: str) -> int:
+def read_whole(name: str, text: str) -> int:
+    """Return a whole number. Raises `InvalidOption`."""
     if not text.isascii() or not text.lstrip("+-").isdigit() or len(text) > len(str(2**63)):
         raise InvalidOption(name, f"write a whole number, such as 3, not {text[:100]!r}")
     return int(text)
 
 
-def _unique(given: Mapping[str, str]) -> object:
-    """Return the unique lock as the API takes it; None for none."""
+def read_unique(given: Mapping[str, str]) -> object:
+    """Return the unique lock of the fields `unique_*` as the API takes it; None for none. Raises `InvalidUnique`."""
     ttl = given.get("unique_ttl", "")
     more = {name.removeprefix("unique_"): given[name] for name in _UNIQUE if given.get(name)}
     if not ttl:

@@ -19,6 +19,7 @@ TaskFlowError
 ├── TaskTypeNotFound         404 TASK_TYPE_NOT_FOUND
 ├── ProgressNotFound         404 PROGRESS_NOT_FOUND
 ├── ScheduleNotFound         404 SCHEDULE_NOT_FOUND
+├── ServerNotFound           404 SERVER_NOT_FOUND
 ├── TaskConflict             409 TASK_ALREADY_EXISTS
 │   ├── TaskIdTaken          409 TASK_ALREADY_EXISTS
 │   └── DuplicateTask        409 TASK_ALREADY_EXISTS  another task holds the unique lock
@@ -30,6 +31,7 @@ TaskFlowError
 ├── QueueActive              409 QUEUE_ACTIVE         tasks of the queue are running
 ├── ScheduleExists           409 SCHEDULE_ALREADY_EXISTS
 ├── ScheduleElsewhere        409 SCHEDULE_ELSEWHERE   the settings, a program or a scheduler in Go has it
+├── ServerNotDrainable       409 SERVER_NOT_DRAINABLE  a Go worker, or one of an older release
 ├── IdempotencyConflict      409 IDEMPOTENCY_CONFLICT  the key of a request came with another body
 ├── BrokerUnavailable        503 REDIS_UNAVAILABLE
 ├── ConfigError              -                        settings that cannot be used
@@ -87,6 +89,7 @@ from taskflow.errors.conflicts import (
     QueueNotEmpty,
     ScheduleElsewhere,
     ScheduleExists,
+    ServerNotDrainable,
     TaskActive,
     TaskConflict,
     TaskFinished,
@@ -111,6 +114,7 @@ from taskflow.errors.missing import (
     ProgressNotFound,
     QueueNotFound,
     ScheduleNotFound,
+    ServerNotFound,
     TaskNotFound,
     TaskTypeNotFound,
 )
@@ -167,6 +171,8 @@ __all__ = [
     "ScheduleElsewhere",
     "ScheduleExists",
     "ScheduleNotFound",
+    "ServerNotDrainable",
+    "ServerNotFound",
     "SkipRetry",
     "StartFailed",
     "TargetFailed",

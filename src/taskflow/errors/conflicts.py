@@ -189,6 +189,24 @@ class ScheduleElsewhere(TaskFlowError):
         return {"schedule_id": self.schedule_id, "home": self.home}
 
 
+class ServerNotDrainable(TaskFlowError):
+    """The worker server takes no orders: it is a Go worker, or of an older release. Stop it where it runs."""
+
+    status = 409
+    code = "SERVER_NOT_DRAINABLE"
+
+    def __init__(self, server_id: str) -> None:
+        super().__init__(
+            f"the server {server_id!r} takes no orders, as it is a Go worker, or of an older release; stop it where it runs"
+        )
+        self.server_id = server_id
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The server."""
+        return {"server_id": self.server_id}
+
+
 class IdempotencyConflict(TaskFlowError):
     """The Idempotency-Key came with another body before."""
 

@@ -107,3 +107,19 @@ class ScheduleNotFound(TaskFlowError, LookupError):
     def details(self) -> dict[str, object]:
         """The schedule."""
         return {"schedule_id": self.schedule_id}
+
+
+class ServerNotFound(TaskFlowError, LookupError):
+    """No worker server of this id is alive."""
+
+    status = 404
+    code = "SERVER_NOT_FOUND"
+
+    def __init__(self, server_id: str) -> None:
+        super().__init__(f"no worker server {server_id!r} is alive")
+        self.server_id = server_id
+
+    @property
+    def details(self) -> dict[str, object]:
+        """The server."""
+        return {"server_id": self.server_id}

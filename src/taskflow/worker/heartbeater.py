@@ -20,8 +20,10 @@ import structlog
 from taskflow.broker.clock import Clock
 from taskflow.broker.connection import HEARTBEAT
 from taskflow.broker.delivery import Delivery
+from taskflow.broker.orders import DRAIN, ServerOrders
 from taskflow.broker.queue import Broker
 from taskflow.broker.servers import ServerRecords
+from taskflow.broker.subscriptions import Listener
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.task import RunningTask, ServerInfo, Stall
 from taskflow.worker.executor import deadline_of
@@ -42,6 +44,7 @@ class Heartbeater:
         describe: Returns this server's record.
         leases: The deliveries whose leases to keep.
         lost: Called on the event loop for a delivery whose lease is another's by now.
+        drain: Called on the event loop at each beat once this server was told to drain.
         lease_seconds: How long each extension lasts.
         beat: See `BEAT`.
 
@@ -55,6 +58,7 @@ class Heartbeater:
         describe: Callable[[], ServerInfo],
         leases: set[Delivery],
         lost: Callable[[Delivery], None],
+        drain: Callable[[], None],
         lease_seconds: float,
         beat: float = BEAT,
     ) -> None:
@@ -63,6 +67,7 @@ class Heartbeater:
         self._describe = describe
         self._leases = leases
         self._lost = lost
+        self._drain = drain
         self._lease_seconds = lease_seconds
         self._beat = beat
         self._loop = asyncio.get_running_loop()
@@ -89,10 +94,22 @@ class Heartbeater:
     def stop(self) -> None:
         """Stop beating, and withdraw the server's record; blocks for at most some seconds."""
         self._stop.set()
+        self.beat_now()
+        self._thread.join(timeout=5)
+
+    def beat_now(self) -> None:
+        """Do not wait for the time of the next beat."""
         if self._own_loop is not None:
             with suppress(RuntimeError):  # it has ended meanwhile
                 self._own_loop.call_soon_threadsafe(self._woken.set)
-        self._thread.join(timeout=5)
+
+    async def keep_listening(self, news: Listener) -> None:
+        """Beat at once when this server is told to do something, or may have been; until cancelled."""
+        own = self._describe().id.encode()
+        while True:
+            messages = await news.wait()
+            if own in messages or not messages:
+                self.beat_now()
 
     def _sign_of_life(self) -> None:
         self._alive_at = time.monotonic()
@@ -111,6 +128,7 @@ class Heartbeater:
                 await self._pause()
             info = self._describe()
             await ServerRecords(broker).withdraw(info)
+            await ServerOrders(broker).withdraw(info.id)
         except BrokerUnavailable:
             _LOG.warning("could not withdraw this server's record; it expires by itself")
         finally:
@@ -125,7 +143,7 @@ class Heartbeater:
             _LOG.exception("no heartbeat: Redis refused it")
 
     async def beat(self, broker: Broker) -> None:
-        """Extend the leases, publish this server and what it runs, and set the clock."""
+        """Extend the leases, look for orders, publish this server and what it runs, and set the clock."""
         leases = list(self._leases)
         if leases:
             await broker.extend(leases)
@@ -133,7 +151,10 @@ class Heartbeater:
                 if delivery.lost:
                     self._loop.call_soon_threadsafe(self._lost, delivery)
         running = [_running(delivery) for delivery in leases if delivery.started_at]
-        await ServerRecords(broker).publish(self._describe(), running, ttl_seconds=max(2, round(2 * self._beat)))
+        info, ttl = self._describe(), max(2, round(2 * self._beat))
+        if await ServerOrders(broker).attend(info.id, ttl_seconds=ttl) == DRAIN:
+            self._loop.call_soon_threadsafe(self._drain)
+        await ServerRecords(broker).publish(info, running, ttl_seconds=ttl)
         await broker.synchronise()
         self.beaten_at = time.monotonic()
         await self._tell_stall(broker)
@@ -145,9 +166,9 @@ class Heartbeater:
                 await ServerRecords(broker).note_stall(self._describe().id, stall)
 
     async def _pause(self) -> None:
-        """Wait for the next beat, with an eye on the event loop."""
+        """Wait for the next beat, or until woken, with an eye on the event loop."""
         until = time.monotonic() + self._beat
-        while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
+        while not self._woken.is_set() and (left := until - time.monotonic()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, STALL / 4)):
                     await self._woken.wait()
@@ -155,6 +176,7 @@ class Heartbeater:
             if blocked > STALL:
                 self._note_stall(blocked)
             self._stalled = blocked > STALL
+        self._woken.clear()
 
     def _note_stall(self, blocked: float) -> None:
         """Note that the event loop has been blocked (s) up to now; report it when it begins."""

@@ -27,7 +27,7 @@ from taskflow.broker.type_stats import TypeTallies
 from taskflow.errors import SkipRetry, TaskFlowError
 from taskflow.signals import stop_on_signals
 from taskflow.task import ServerInfo
-from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL, QUEUE_NEWS
+from taskflow.wire.keys import CANCEL_CHANNEL, DUE_CHANNEL, ORDER_CHANNEL, QUEUE_NEWS
 from taskflow.worker import loops, resources, webhooks
 from taskflow.worker.aggregator import Aggregator
 from taskflow.worker.canceller import Canceller
@@ -88,6 +88,8 @@ class Worker:
         self._started_at = datetime.now(UTC)
         self._status = "new"
         self._told_to_stop = False
+        self.drained = False
+        """Whether it was told to drain from afar: a fresh process may take its place."""
         self._word_to_stop = asyncio.Event()
         """Set by whoever runs it, or when its lifetime is over."""
         self._lifetime = Lifetime(
@@ -104,6 +106,13 @@ class Worker:
         self._word_to_stop.set()
         if self._starting is not None:
             self._starting.reschedule(0)  # gives up the start
+
+    def drain(self) -> None:
+        """Take no more tasks, let running ones end, and stop; called again it changes nothing."""
+        if not self.drained:
+            _LOG.info("told to drain", server_id=self.id)
+        self.drained = True
+        self._word_to_stop.set()
 
     @property
     def retired(self) -> bool:
@@ -148,6 +157,7 @@ class Worker:
             )
             await self._wait_for_word(background)
             self._status = "stopped"
+            self._heartbeater.beat_now()
             await self._drain.run(self.options.shutdown_timeout.total_seconds(), self._hurry)
         finally:
             await loops.cancel_all([*background, self._fetching])
@@ -240,6 +250,7 @@ class Worker:
             describe=self.describe,
             leases=self._leases,
             lost=self._on_lost,
+            drain=self.drain,
             lease_seconds=options.lease.total_seconds(),
             beat=options.heartbeat.total_seconds(),
         )
@@ -297,12 +308,14 @@ class Worker:
         stack.push_async_callback(subscriptions.close)
         self._cancellations = await stack.enter_async_context(subscriptions.listen(CANCEL_CHANNEL))
         self._queue_news = await stack.enter_async_context(subscriptions.listen(QUEUE_NEWS))
+        self._orders = await stack.enter_async_context(subscriptions.listen(ORDER_CHANNEL))
         self._due_news = await stack.enter_async_context(subscriptions.listen(DUE_CHANNEL))
 
     def _parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         sweeps = [(sweep.name, loops.every(sweep.every, sweep.run, name=sweep.name)) for sweep in self._sweeps()]
         return [
             ("canceller", Canceller(self._broker, self._executor).run(self._cancellations)),
+            ("orders", self._heartbeater.keep_listening(self._orders)),
             ("quarantine", self._quarantine.run()),
             ("discovery", self._discovery.keep_looking(self._queue_news)),
             ("forwarder", self._maintenance.keep_forwarding()),

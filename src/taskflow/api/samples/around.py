@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from taskflow.api.samples.sample import Sample
+from taskflow.api.samples.sample import DEV, Sample
 from taskflow.api.schemas.health import Alive, HealthBody, Ready
 from taskflow.api.schemas.servers import ServerBody
 from taskflow.api.schemas.types import ServingBody, TaskTypeBody, TypeVersionBody
+from taskflow.api.schemas.values import Message
 
 _NOW = datetime(2026, 11, 24, 12, 13, 51, 234033, tzinfo=UTC)
 _SCHEMA = {
@@ -86,6 +87,12 @@ SAMPLES = {
     "listTaskTypes": Sample(answer=[_DEMO]),
     "getTaskType": Sample(parameters={"task_type": "demo"}, answer=_DEMO),
     "listServers": Sample(answer=[_WORKER]),
+    "drainServer": Sample(
+        parameters={"server_id": _WORKER.id},
+        found={"server_id": f'curl -s {DEV}/api/v1/servers | grep -o \'"id":"[^"]*\' | head -1 | cut -d\'"\' -f4'},
+        status=202,
+        answer=Message("server drains"),
+    ),
     "health": Sample(answer=HealthBody("healthy", _NOW, {"redis": "healthy"})),
     "ready": Sample(answer=Ready("ready")),
     "live": Sample(answer=Alive()),

@@ -22,6 +22,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
     Attributes:
         parameters: The parameters of path, query and headers by name; others are left out.
+        found: Of parameters of the path that nobody can know before, the commands of a shell that find their values.
         body: What is sent as JSON. Default: nothing.
         status: The status of the answer.
         answer: Its body: what the contract in `schemas` allows, or the text of one that is no JSON.
@@ -30,6 +31,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     """
 
     parameters: Mapping[str, str | int | bool] = {}
+    found: Mapping[str, str] = {}
     body: Any = UNSET
     status: int = 200
     answer: Any
@@ -56,7 +58,7 @@ class Sample(Struct, frozen=True, kw_only=True):
         operation["x-codeSamples"] = [{"lang": "Shell", "label": "curl", "source": self.curl(path, method, operation)}]
 
     def curl(self, path: str, method: str, operation: dict[str, Any]) -> str:
-        """Return the request as a line for curl, folded if it is long."""
+        """Return the request as a line for curl, folded if it is long, below those that find what it needs."""
         words = ["curl -sN" if "text/event-stream" in str(operation["responses"]) else "curl -s"]
         if self.endless:
             words.append(f"--max-time {_SECONDS}")
@@ -67,11 +69,12 @@ class Sample(Struct, frozen=True, kw_only=True):
             words.append(f"-H {_quoted(f'{name}: {value}')}")
         if self.body is not UNSET:
             words += ["-H 'Content-Type: application/json'", f"-d {_quoted(pretty(self.body, _WIDTH, 2))}"]
-        return _folded(words)
+        return "".join(f"{name.upper()}=$({command})\n" for name, command in self.found.items()) + _folded(words)
 
     def _url(self, path: str, operation: dict[str, Any]) -> str:
         for name, value in self._of(operation, "path").items():
-            path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
+            text = f"${name.upper()}" if name in self.found else quote(str(value), safe="")
+            path = path.replace(f"{{{name}}}", text)
         query = {name: _text(value) for name, value in self._of(operation, "query").items()}
         url = f"{DEV}{path}?{urlencode(query, safe=':,')}" if query else DEV + path
         return _quoted(url) if query else url
