@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -12,8 +13,10 @@ from playwright.async_api import Page, expect
 from structlog.testing import capture_logs
 
 from dashboard.conftest import GUARDED, Fields, Look, Pages, PagesWith
+from dashboard.test_looks import fits
 from dashboard.test_queue import MANY, fill
 from interop.scene import Scene
+from support import axe
 from support.store import Store
 from taskflow import Inspector, Task, TaskOptions, TaskState
 from taskflow.application.commands import Action
@@ -323,6 +326,47 @@ async def test_all_is_done_without_script(look: Look, client: Client, store: Sto
         await page.get_by_role("button", name="Delete").click()
         await said(page, "1 task deleted.")
     assert store.scores("archived") == {}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (390, "dark")])
+async def test_what_opens_can_be_used_by_everybody(
+    look: Look, client: Client, width: int, theme: str, screenshots: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskflow.dashboard.pages.queue_tasks.STEP_SECONDS", 0)
+    await archived(client, 600)
+
+    async def check(page: Page, name: str) -> None:
+        if screenshots is not None:
+            await page.screenshot(path=screenshots / f"queue-{name}-{theme}-{width}.png")
+        assert await axe.findings(page) == [], name
+        assert await fits(page), name
+
+    async with look(width=width, theme=theme) as window:
+        page = await window.go(f"{ARCHIVED}&since=soon")
+        window.complaints.clear()  # the browser notes the 422
+        await expect(page.get_by_role("alert")).to_contain_text("must be a time")
+        await check(page, "wrong")
+        await window.go(f"{ARCHIVED}&since=2020-01-01T00:00:00")
+        await page.get_by_role("checkbox", name="none selected").check()
+        await page.get_by_text("All that fit").click()
+        await check(page, "open")
+        await page.get_by_role("button", name="Delete", exact=True).click()
+        await expect(page.get_by_role("dialog")).to_contain_text("Delete 50 archived tasks?")
+        await check(page, "dialog")
+        await page.keyboard.press("Escape")
+        await page.get_by_role("button", name="Delete: all that fit").click()
+        await check(page, "asked")
+    async with look(width=width, theme=theme, script=False) as window:
+        page = await window.go(f"{ARCHIVED}&q=a_")
+        await page.get_by_text("All that fit").click()
+        await page.get_by_role("button", name="Retry: all that fit").click()
+        await page.get_by_role("button", name="Retry").click()
+        await expect(page.get_by_role("status")).to_contain_text("500 of 600 tasks are done")
+        if screenshots is not None:
+            await page.screenshot(path=screenshots / f"queue-steps-{theme}-{width}.png")
+        await page.get_by_role("button", name="Go on").click()
+        await said(page, "600 tasks put in line to run.")
 
 
 @pytest.mark.browser
