@@ -325,5 +325,5 @@ async def test_a_type_is_reached_by_keys_and_leads_to_a_new_task(look: Look, sce
         await expect(page.get_by_role("cell", name="lines[].sku")).to_be_visible()
         await page.get_by_text("JSON Schema").click()
         await expect(page.get_by_label("JSON Schema")).to_contain_text('"customer"')
-        await page.get_by_role("link", name="New task from example 1").click()
+        await page.get_by_role("link", name="New task from it: example 1").click()
         await expect(page.locator('[value="c-17"]')).to_be_visible()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from interop import features
+from interop import features, two_queues
 from interop.asynq_cli import AsynqCli
 from interop.asynqmon import Asynqmon, serving
 from interop.features import MARK, Direction
@@ -103,6 +103,12 @@ async def scene(app: TaskFlow, start_worker: StartWorker, monkeypatch: pytest.Mo
     monkeypatch.setattr(fetcher, "ARMED_SECONDS", 0.02)  # a quiet queue keeps one of the two slots that long
     async with a_system_at_work(app, start_worker) as running:
         yield running
+
+
+@pytest.fixture
+async def filled(go: GoPeer, client: Client, inspector: Inspector, app: TaskFlow, start_worker: StartWorker) -> None:
+    """The queues `two_queues.QUEUES` with two tasks in each state, one by each client."""
+    await two_queues.fill(go, client, inspector, app, start_worker)
 
 
 @pytest.fixture

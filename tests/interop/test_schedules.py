@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from interop.features import Direction, shows
 from interop.go_peer import GoPeer, base64_text
+from support.schedulers import running
 from support.waiting import wait_until
 from taskflow import Client, ScheduleEntry, Scheduler, ScheduleStore
 
@@ -36,16 +34,6 @@ TICK = ScheduleEntry(id="tick", spec="@every 1s", type="tick")
 @pytest.fixture
 def schedules(client: Client) -> ScheduleStore:
     return ScheduleStore(client.broker)
-
-
-@asynccontextmanager
-async def running(scheduler: Scheduler) -> AsyncIterator[Scheduler]:
-    task = asyncio.create_task(scheduler.run())
-    async with asyncio.timeout(10):
-        await scheduler.ready.wait()
-    yield scheduler
-    scheduler.stop()
-    await task
 
 
 @shows(AREA, "entries with their options and times, and what they have enqueued", Direction.PYTHON_GO)
