@@ -113,6 +113,7 @@ async def test_a_name_with_slashes_is_one_name(pages: Pages, client: Client) -> 
     address = re.search(r'href="(/queue\?name=a[^"]*)"', text)
     assert address is not None
     listed = (await pages.get(address[1])).text
+    assert '<a href="/queues" data-go="q" aria-current="true">' in listed
     assert 'href="/task?queue=a%2F..%2Fb&amp;id=x%2F..%2Fy%3F%26%23"' in listed
 
 

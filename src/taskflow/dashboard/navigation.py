@@ -16,6 +16,7 @@ class Entry(Struct, frozen=True):
         key: The key that leads there after `g`.
         scope: What a visitor needs to be offered it.
         limited: Whether a key that is limited to some queues may see it.
+        parts: Paths of pages that one comes to from it, and that have no entry of their own.
 
     """
 
@@ -24,14 +25,15 @@ class Entry(Struct, frozen=True):
     key: str
     scope: Scope = "read"
     limited: bool = False
+    parts: tuple[str, ...] = ()
 
 
 ENTRIES = (
     Entry("/", "Overview", "o", limited=True),
-    Entry("/queues", "Queues", "q", limited=True),
+    Entry("/queues", "Queues", "q", limited=True, parts=("/queue", "/queue/history", "/task")),
     Entry("/groups", "Groups", "u", limited=True),
     Entry("/servers", "Servers", "s"),
-    Entry("/schedules", "Schedules", "c"),
+    Entry("/schedules", "Schedules", "c", parts=("/schedule",)),
     Entry("/types", "Types", "y", limited=True),
     Entry("/redis", "Redis", "r"),
     Entry("/new-task", "New task", "n", scope="write", limited=True),
