@@ -15,7 +15,7 @@ WIDTH = 360
 WIDE = 720
 """Of one that has a row for itself."""
 HEIGHT = 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 22
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 10, 22
 _TIMES = 4
 """Into how many parts the time is divided."""
 _NUMBERS = ((1, 4), (2, 4), (4, 4), (5, 5), (10, 5))
