@@ -76,7 +76,7 @@ def test_all_programs_work(topology: Topology, admin: Any, programs: Programs, r
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         api = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    programs("worker", "shop:app", "--queues", "a,b", "--health-port", "0")
+    worker = programs("worker", "shop:app", "--queues", "a,b", "--health-port", "0")
     programs("scheduler")
     programs("api", "--port", api.rpartition(":")[2])
     wait_until_sync(lambda: "double" in run("types"), 20)
@@ -92,6 +92,10 @@ def test_all_programs_work(topology: Topology, admin: Any, programs: Programs, r
     wait_until_sync(lambda: _answers(get), 20)
     assert {queue["queue"] for queue in get("/api/v1/queues").json()} == {"a", "b"}
     assert len(get("/api/v1/servers").json()) == 1
+
+    (server,) = json.loads(run("servers", "ls", "--json"))
+    assert "drains" in run("servers", "drain", server["id"])
+    assert worker.wait(20) == 0
 
 
 def _answers(get: Callable[[str], Any]) -> bool:

@@ -70,6 +70,7 @@ class Heartbeater:
         self._drain = drain
         self._lease_seconds = lease_seconds
         self._beat = beat
+        self._ttl = max(2, round(2 * beat))
         self._loop = asyncio.get_running_loop()
         self._watched_thread = threading.get_ident()
         self._alive_at = time.monotonic()
@@ -143,7 +144,7 @@ class Heartbeater:
             _LOG.exception("no heartbeat: Redis refused it")
 
     async def beat(self, broker: Broker) -> None:
-        """Extend the leases, look for orders, publish this server and what it runs, and set the clock."""
+        """Extend the leases, publish this server and what it runs, set the clock, and look for orders."""
         leases = list(self._leases)
         if leases:
             await broker.extend(leases)
@@ -151,13 +152,17 @@ class Heartbeater:
                 if delivery.lost:
                     self._loop.call_soon_threadsafe(self._lost, delivery)
         running = [_running(delivery) for delivery in leases if delivery.started_at]
-        info, ttl = self._describe(), max(2, round(2 * self._beat))
-        if await ServerOrders(broker).attend(info.id, ttl_seconds=ttl) == DRAIN:
-            self._loop.call_soon_threadsafe(self._drain)
-        await ServerRecords(broker).publish(info, running, ttl_seconds=ttl)
+        await ServerRecords(broker).publish(self._describe(), running, ttl_seconds=self._ttl)
         await broker.synchronise()
         self.beaten_at = time.monotonic()
+        await self._attend(broker)
         await self._tell_stall(broker)
+
+    async def _attend(self, broker: Broker) -> None:
+        """Look whether this server was told to drain. Nothing hangs on it but that."""
+        with suppress(BrokerUnavailable):
+            if await ServerOrders(broker).attend(self._describe().id, ttl_seconds=self._ttl) == DRAIN:
+                self._loop.call_soon_threadsafe(self._drain)
 
     async def _tell_stall(self, broker: Broker) -> None:
         stall, self._stall = self._stall, None
