@@ -30,10 +30,10 @@ class Entry(Struct, frozen=True):
 
 ENTRIES = (
     Entry("/", "Overview", "o", limited=True),
-    Entry("/queues", "Queues", "q", limited=True, parts=("/queue", "/queue/history", "/task")),
+    Entry("/queues", "Queues", "q", limited=True, parts=("/queue", "/queue/history", "/task", "/task/edit")),
     Entry("/groups", "Groups", "u", limited=True),
     Entry("/servers", "Servers", "s"),
-    Entry("/schedules", "Schedules", "c", parts=("/schedule",)),
+    Entry("/schedules", "Schedules", "c", parts=("/schedule", "/schedule/edit", "/schedule/new")),
     Entry("/types", "Types", "y", limited=True),
     Entry("/redis", "Redis", "r"),
     Entry("/new-task", "New task", "n", scope="write", limited=True),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from litestar import Response, get
 
-from taskflow.dashboard.charts import WIDE, Chart, Series, line_chart
+from taskflow.dashboard.charts import Chart, Series, line_chart
 from taskflow.dashboard.pages.overview import SPANS, charted, charts
 from taskflow.dashboard.pages.queue import STATES, memory, queue_info
 from taskflow.dashboard.pages.queues import removal_question
@@ -56,7 +56,6 @@ def daily_chart(days: Sequence[DailyStats]) -> Chart:
             Series("ended", "series-ok", [float(each.processed) for each in ascending]),
             Series("failed", "series-bad", [float(each.failed) for each in ascending]),
         ],
-        width=WIDE,
     )
 
 
