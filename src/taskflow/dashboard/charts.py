@@ -11,9 +11,7 @@ from msgspec import Struct
 from taskflow import wording
 
 WIDTH = 360
-"""Of a chart that shares its row with others, in units that are about pixels."""
-WIDE = 720
-"""Of one that has a row for itself."""
+"""In units that are about pixels."""
 HEIGHT = 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 10, 22
 _TIMES = 4
@@ -70,7 +68,7 @@ class Chart(Struct, frozen=True, kw_only=True):
     rows: Sequence[tuple[datetime, Sequence[str]]]
     across: Sequence[Tick]
     up: Sequence[Tick]
-    width: int
+    width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
     empty: bool = False
@@ -88,7 +86,6 @@ def line_chart(
     words: Callable[[float], str] = wording.amount,
     *,
     axis: Axis | None = None,
-    width: int = WIDTH,
 ) -> Chart:
     """Return a chart of values over time.
 
@@ -98,12 +95,11 @@ def line_chart(
         series: The lines, each with a value for each moment.
         words: How a value is said.
         axis: Where the lines of the grid are. Default: `numbers`.
-        width: `WIDTH` or `WIDE`.
 
     """
     known = [value for each in series for value in each.values if value is not None]
     grid = (axis or numbers)(max(known, default=0.0))
-    across = _Scale(0, max(len(moments) - 1, 1), _LEFT, width - _RIGHT)
+    across = _Scale(0, max(len(moments) - 1, 1), _LEFT, WIDTH - _RIGHT)
     up = _Scale(0, grid[-1], HEIGHT - _BOTTOM, _TOP)
     step = max(1, math.ceil(len(moments) / _TABLE_ROWS))
     return Chart(
@@ -118,7 +114,6 @@ def line_chart(
         across=_time_ticks(moments, across),
         up=[Tick(up(value), words(value)) for value in grid],
         empty=not known,
-        width=width,
     )
 
 
