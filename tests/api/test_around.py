@@ -267,7 +267,7 @@ async def test_a_client_that_sends_too_slowly_is_cut_off(serving: Any) -> None:
         for begin in (
             b"",
             b"GET /live HT",
-            b"POST /api/v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+            b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
         ):
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(begin)

@@ -15,10 +15,8 @@ from taskflow.api.bodies import MAX_DEPTH
 from taskflow.api.connection import MAX_HEAD, MAX_URL
 
 TASKS = "/api/v1/tasks"
-GET = b"GET /live HTTP/1.1\r\nHost: x\r\n"
-CHUNKED = (
-    b"POST /api/v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-)
+GET = b"GET /live HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 async def exchange(url: str, *pieces: bytes) -> bytes:
@@ -41,7 +39,7 @@ async def exchange(url: str, *pieces: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("pieces", "status"),
     [
-        ([b"GET /" + b"x" * (MAX_URL + 1) + b" HTTP/1.1\r\nHost: x\r\n\r\n"], b"414"),
+        ([b"GET /" + b"x" * (MAX_URL + 1) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"], b"414"),
         ([b"GET /" + b"x" * 10_000] + [b"x" * 10_000] * 10, b"414"),
         ([GET + b"A: " + b"x" * MAX_HEAD + b"\r\n\r\n"], b"431"),
         ([GET + b"A: 1\r\n" * (MAX_HEAD // 2) + b"\r\n"], b"431"),

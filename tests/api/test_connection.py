@@ -18,10 +18,10 @@ from taskflow.api import connection
 from taskflow.api.connection import MAX_PARAMETERS, MAX_WAITING
 from taskflow.broker.progress import ProgressStream
 
-LIVE = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
-CLOSING = b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST /api/v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+LIVE = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CLOSING = b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 LogLines = Callable[[], list[dict[str, Any]]]
 
 
@@ -81,7 +81,7 @@ async def test_what_is_no_request_is_refused_as_all_errors_are(
 
 async def test_a_url_has_only_so_many_parameters(serving: Any) -> None:
     """What is made of them is remembered: a thousand URLs of 4,000 each took 300 MB for good."""
-    request = b"GET /api/v1/tasks?%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    request = b"GET /api/v1/tasks?%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     async with serving() as (_, url):
         assert statuses(await talk(url, request % b"&".join([b"a=1"] * MAX_PARAMETERS))) == [200]
         assert statuses(await talk(url, request % b"&".join([b"a=1"] * (MAX_PARAMETERS + 1)))) == [414]
@@ -94,7 +94,7 @@ async def test_requests_before_a_broken_one_are_answered(serving: Any) -> None:
 
 async def test_what_is_behind_an_upgrade_is_no_request(serving: Any, log_lines: LogLines) -> None:
     """Behind it another protocol would be spoken, which nobody here knows."""
-    upgrade = b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    upgrade = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     async with serving() as (_, url):
         assert statuses(await talk(url, upgrade + HIDDEN)) == [404]
 
@@ -117,7 +117,7 @@ async def test_a_client_that_leaves_while_requests_wait_is_no_error(
     serving: Any, client: Client, log_lines: LogLines, wait_until: Any
 ) -> None:
     await client.enqueue("demo", task_id="1")
-    waiting = b"GET /api/v1/tasks/1/result?wait=100ms HTTP/1.1\r\nHost: x\r\n\r\n"
+    waiting = b"GET /api/v1/tasks/1/result?wait=100ms HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with serving() as (server, url):
         async with connected(url) as (_, writer):
             writer.write(waiting * 3)
@@ -134,7 +134,7 @@ async def test_a_viewer_that_leaves_while_a_request_waits_is_seen_to_leave(
     await client.enqueue("demo", task_id="1")
     async with serving() as (server, url):
         async with connected(url) as (reader, writer):
-            writer.write(b"GET /api/v1/tasks/1/progress/stream HTTP/1.1\r\nHost: x\r\n\r\n" + LIVE)
+            writer.write(b"GET /api/v1/tasks/1/progress/stream HTTP/1.1\r\nHost: localhost\r\n\r\n" + LIVE)
             await reader.readuntil(b"\r\n\r\n")
             writer.write(LIVE)
         await wait_until(lambda: not server.server_state.tasks)
@@ -154,7 +154,7 @@ async def large(client: Client) -> bytes:
     """A request whose answer is too large for the buffers on the way."""
     entry = Progress(task_id="1", percentage=1, message="x" * 50_000)
     await ProgressStream(client.broker).publish_all([(entry, None)] * 400)
-    return b"GET /api/v1/tasks/1/progress/history HTTP/1.1\r\nHost: x\r\n"
+    return b"GET /api/v1/tasks/1/progress/history HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def connections(server: uvicorn.Server) -> Callable[[], bool]:

@@ -322,7 +322,7 @@ async def test_a_viewer_that_does_not_read_is_dropped(
     async with serving() as (server, url):
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=1)
-        writer.write(f"GET {TASKS}/1/progress/stream?history=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"GET {TASKS}/1/progress/stream?history=true HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert (await reader.read(12)) == b"HTTP/1.1 200"
         reader._transport.pause_reading()  # type: ignore[attr-defined]
 

@@ -17,8 +17,11 @@ from taskflow.broker.orders import DRAIN, ServerOrders
 from taskflow.broker.servers import ServerRecords
 from taskflow.task import RunningTask, Stall
 
-NOW = datetime.now(UTC)
 HOSTILE = "<script>alert(1)</script>"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def a_server(server_id: str = "s1", *, running: int = 0, status: str = "active") -> ServerInfo:
@@ -30,7 +33,7 @@ def a_server(server_id: str = "s1", *, running: int = 0, status: str = "active")
         queues={"default": 3, HOSTILE: 1},
         strict_priority=True,
         status=status,
-        started_at=NOW - timedelta(hours=3),
+        started_at=now() - timedelta(hours=3),
         active_count=running,
     )
 
@@ -42,8 +45,8 @@ def tasks(count: int) -> list[RunningTask]:
             type=HOSTILE,
             queue="default",
             payload=b"secret",
-            started_at=NOW - timedelta(minutes=5),
-            deadline=NOW + timedelta(hours=1),
+            started_at=now() - timedelta(minutes=5),
+            deadline=now() + timedelta(hours=1),
         )
         for number in range(count)
     ]
@@ -85,7 +88,7 @@ async def test_of_many_tasks_the_first_are_shown(pages: Pages, records: ServerRe
 
 async def test_one_whose_event_loop_stood_still_is_marked(pages: Pages, records: ServerRecords) -> None:
     await records.publish(a_server(), [], ttl_seconds=60)
-    await records.note_stall("s1", Stall(at=NOW, seconds=7.5, count=3, where=f"handler ({HOSTILE}, line 3)"))
+    await records.note_stall("s1", Stall(at=now(), seconds=7.5, count=3, where=f"handler ({HOSTILE}, line 3)"))
 
     shown = (await pages.get("/servers")).text
 
