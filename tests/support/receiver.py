@@ -63,7 +63,11 @@ def receiving(tls: ssl.SSLContext | None = None, *, port: int = 0) -> Iterator[R
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:  # whoever sent it is gone, perhaps killed in the middle of it
+                self.close_connection = True
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             reply = receiver.replies.pop(0) if receiver.replies else Reply()
             receiver.requests.append(Request(self.command, self.path, headers, body))
