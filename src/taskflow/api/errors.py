@@ -58,15 +58,11 @@ class BodyTooLarge(TaskFlowError):
 
     status = 413
     code = "PAYLOAD_TOO_LARGE"
+    facts = ("limit",)
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body has more than {limit} bytes; send less at a time, or raise server.http.body_limit")
         self.limit = limit
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The limit in bytes."""
-        return {"limit": self.limit}
 
 
 class Unauthorized(TaskFlowError):
@@ -86,17 +82,13 @@ class TooManyStreams(TaskFlowError):
 
     status = 429
     code = "TOO_MANY_STREAMS"
+    facts = ("setting", "limit")
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "5"}
 
     def __init__(self, setting: str, limit: int) -> None:
         super().__init__(f"{limit} event streams are open already; close some, come back later, or raise {setting}")
         self.setting = setting
         self.limit = limit
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The setting and its value."""
-        return {"setting": self.setting, "limit": self.limit}
 
 
 class RateLimited(TaskFlowError):
@@ -157,15 +149,11 @@ class PreconditionFailed(TaskFlowError):
 
     status = 412
     code = "PRECONDITION_FAILED"
+    facts = ("etag",)
 
     def __init__(self, etag: str) -> None:
         super().__init__("it has changed since it was read; read it again, and send the new ETag as If-Match")
         self.etag = etag
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The tag it has now."""
-        return {"etag": self.etag}
 
 
 def answer(error: Exception, *, method: str, path: str, request_id: str) -> tuple[int, ErrorBody, Mapping[str, str]]:

@@ -10,17 +10,13 @@ class TaskConflict(TaskFlowError):
 
     status = 409
     code = "TASK_ALREADY_EXISTS"
+    facts = ("task_id", "queue", "holder")
 
     def __init__(self, message: str, *, task_id: str, queue: str, holder: str) -> None:
         super().__init__(message)
         self.task_id = task_id
         self.queue = queue
         self.holder = holder
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The task in the way, and its queue."""
-        return {"task_id": self.task_id, "queue": self.queue, "holder": self.holder}
 
 
 class TaskIdTaken(TaskConflict):
@@ -53,16 +49,12 @@ class TaskActive(TaskFlowError):
 
     status = 409
     code = "TASK_ACTIVE"
+    facts = ("task_id", "queue")
 
     def __init__(self, task_id: str, queue: str) -> None:
         super().__init__(f"task {task_id!r} in queue {queue!r} is running; cancel it first")
         self.task_id = task_id
         self.queue = queue
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The task and its queue."""
-        return {"task_id": self.task_id, "queue": self.queue}
 
 
 class TaskFinished(TaskFlowError):
@@ -70,6 +62,7 @@ class TaskFinished(TaskFlowError):
 
     status = 409
     code = "TASK_FINISHED"
+    facts = ("task_id", "queue", "state")
 
     def __init__(self, task_id: str, queue: str, state: str) -> None:
         super().__init__(f"task {task_id!r} in queue {queue!r} has ended: it is {state}")
@@ -77,17 +70,13 @@ class TaskFinished(TaskFlowError):
         self.queue = queue
         self.state = state
 
-    @property
-    def details(self) -> dict[str, object]:
-        """The task, its queue and its state."""
-        return {"task_id": self.task_id, "queue": self.queue, "state": self.state}
-
 
 class TaskPending(TaskFlowError):
     """The task is pending already, so it cannot be run sooner."""
 
     status = 409
     code = "TASK_PENDING"
+    facts = ("task_id", "queue")
 
     def __init__(self, task_id: str, queue: str) -> None:
         super().__init__(
@@ -96,17 +85,13 @@ class TaskPending(TaskFlowError):
         self.task_id = task_id
         self.queue = queue
 
-    @property
-    def details(self) -> dict[str, object]:
-        """The task and its queue."""
-        return {"task_id": self.task_id, "queue": self.queue}
-
 
 class TaskNotScheduled(TaskFlowError):
     """The task is neither scheduled nor in retry, so it cannot be edited: somebody may take it at any moment."""
 
     status = 409
     code = "TASK_NOT_SCHEDULED"
+    facts = ("task_id", "queue", "state")
 
     def __init__(self, task_id: str, queue: str, state: str) -> None:
         super().__init__(
@@ -116,27 +101,18 @@ class TaskNotScheduled(TaskFlowError):
         self.queue = queue
         self.state = state
 
-    @property
-    def details(self) -> dict[str, object]:
-        """The task, its queue and its state."""
-        return {"task_id": self.task_id, "queue": self.queue, "state": self.state}
-
 
 class QueueNotEmpty(TaskFlowError):
     """The queue holds tasks, so it is not removed unless that is forced. `size` counts them."""
 
     status = 409
     code = "QUEUE_NOT_EMPTY"
+    facts = ("queue", "size")
 
     def __init__(self, queue: str, size: int) -> None:
         super().__init__(f"queue {queue!r} is not empty: {size} in it; delete its tasks, or remove it by force")
         self.queue = queue
         self.size = size
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The queue and how many tasks it holds."""
-        return {"queue": self.queue, "size": self.size}
 
 
 class QueueActive(TaskFlowError):
@@ -144,16 +120,12 @@ class QueueActive(TaskFlowError):
 
     status = 409
     code = "QUEUE_ACTIVE"
+    facts = ("queue", "active")
 
     def __init__(self, queue: str, active: int) -> None:
         super().__init__(f"queue {queue!r} has running tasks: {active}; pause it and wait for them, or cancel them")
         self.queue = queue
         self.active = active
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The queue and how many of its tasks are running."""
-        return {"queue": self.queue, "active": self.active}
 
 
 class ScheduleExists(TaskFlowError):
@@ -161,15 +133,11 @@ class ScheduleExists(TaskFlowError):
 
     status = 409
     code = "SCHEDULE_ALREADY_EXISTS"
+    facts = ("schedule_id",)
 
     def __init__(self, schedule_id: str) -> None:
         super().__init__(f"there is a schedule {schedule_id!r} already; choose another id, or replace it")
         self.schedule_id = schedule_id
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The schedule."""
-        return {"schedule_id": self.schedule_id}
 
 
 class ScheduleElsewhere(TaskFlowError):
@@ -177,16 +145,12 @@ class ScheduleElsewhere(TaskFlowError):
 
     status = 409
     code = "SCHEDULE_ELSEWHERE"
+    facts = ("schedule_id", "home")
 
     def __init__(self, schedule_id: str, home: str, reason: str) -> None:
         super().__init__(f"schedule {schedule_id!r} is {reason}")
         self.schedule_id = schedule_id
         self.home = home
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The schedule, and where it is kept."""
-        return {"schedule_id": self.schedule_id, "home": self.home}
 
 
 class ServerNotDrainable(TaskFlowError):
@@ -194,17 +158,13 @@ class ServerNotDrainable(TaskFlowError):
 
     status = 409
     code = "SERVER_NOT_DRAINABLE"
+    facts = ("server_id",)
 
     def __init__(self, server_id: str) -> None:
         super().__init__(
             f"the server {server_id!r} takes no orders, as it is a Go worker, or of an older release; stop it where it runs"
         )
         self.server_id = server_id
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The server."""
-        return {"server_id": self.server_id}
 
 
 class IdempotencyConflict(TaskFlowError):

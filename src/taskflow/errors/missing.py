@@ -28,6 +28,7 @@ class TaskNotFound(TaskFlowError, LookupError):
 
     status = 404
     code = "TASK_NOT_FOUND"
+    facts = ("task_id", "queue")
 
     def __init__(self, task_id: str, queue: str | None = None) -> None:
         where = f"in queue {queue!r}" if queue else "in any queue"
@@ -35,26 +36,17 @@ class TaskNotFound(TaskFlowError, LookupError):
         self.task_id = task_id
         self.queue = queue
 
-    @property
-    def details(self) -> dict[str, object]:
-        """The task and the queue that was searched (null: all)."""
-        return {"task_id": self.task_id, "queue": self.queue}
-
 
 class QueueNotFound(TaskFlowError, LookupError):
     """No task was ever enqueued to this queue."""
 
     status = 404
     code = "QUEUE_NOT_FOUND"
+    facts = ("queue",)
 
     def __init__(self, queue: str) -> None:
         super().__init__(f"queue {queue!r} not found; a queue exists from its first task on")
         self.queue = queue
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The queue."""
-        return {"queue": self.queue}
 
 
 class TaskTypeNotFound(TaskFlowError, LookupError):
@@ -82,15 +74,11 @@ class ProgressNotFound(TaskFlowError, LookupError):
 
     status = 404
     code = "PROGRESS_NOT_FOUND"
+    facts = ("task_id",)
 
     def __init__(self, task_id: str) -> None:
         super().__init__(f"task {task_id!r} has published no progress (or it has expired)")
         self.task_id = task_id
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The task."""
-        return {"task_id": self.task_id}
 
 
 class ScheduleNotFound(TaskFlowError, LookupError):
@@ -98,15 +86,11 @@ class ScheduleNotFound(TaskFlowError, LookupError):
 
     status = 404
     code = "SCHEDULE_NOT_FOUND"
+    facts = ("schedule_id",)
 
     def __init__(self, schedule_id: str) -> None:
         super().__init__(f"schedule {schedule_id!r} not found")
         self.schedule_id = schedule_id
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The schedule."""
-        return {"schedule_id": self.schedule_id}
 
 
 class ServerNotFound(TaskFlowError, LookupError):
@@ -114,12 +98,8 @@ class ServerNotFound(TaskFlowError, LookupError):
 
     status = 404
     code = "SERVER_NOT_FOUND"
+    facts = ("server_id",)
 
     def __init__(self, server_id: str) -> None:
         super().__init__(f"no worker server {server_id!r} is alive")
         self.server_id = server_id
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The server."""
-        return {"server_id": self.server_id}

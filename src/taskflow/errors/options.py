@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from taskflow.errors.root import TaskFlowError
 
@@ -12,16 +13,12 @@ class InvalidOption(TaskFlowError, ValueError):
 
     status = 400
     code = "INVALID_REQUEST"
+    facts: ClassVar[tuple[str, ...]] = ("option",)
 
     def __init__(self, option: str, reason: str) -> None:
         super().__init__(f"{option}: {reason}")
         self.option = option
         self.reason = reason
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The option's name."""
-        return {"option": self.option}
 
 
 class InvalidTaskType(InvalidOption):
@@ -43,6 +40,7 @@ class InvalidPayload(InvalidOption):
     """The payload does not fit the task type. `path` is the field (`$.to`), `expected` and `got` say why, if known."""
 
     code = "INVALID_PAYLOAD"
+    facts = ("path", "expected", "got")
 
     def __init__(self, reason: str, *, path: str = "$", expected: str | None = None, got: str | None = None) -> None:
         super().__init__("payload", reason)
@@ -50,17 +48,13 @@ class InvalidPayload(InvalidOption):
         self.expected = expected
         self.got = got
 
-    @property
-    def details(self) -> dict[str, object]:
-        """Where the payload fails, what was expected there, and what was got."""
-        return {"path": self.path, "expected": self.expected, "got": self.got}
-
 
 class PayloadTooLarge(InvalidOption):
     """The payload has more bytes than the setting `tasks.payload_limit` allows."""
 
     status = 413
     code = "PAYLOAD_TOO_LARGE"
+    facts = ("size", "limit")
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(
@@ -69,11 +63,6 @@ class PayloadTooLarge(InvalidOption):
         )
         self.size = size
         self.limit = limit
-
-    @property
-    def details(self) -> dict[str, object]:
-        """The payload's size and the limit, in bytes."""
-        return {"size": self.size, "limit": self.limit}
 
 
 class InvalidTimeout(InvalidOption):
