@@ -107,6 +107,10 @@ class PageRequest(ApiRequest):
         visitor = self.frame.visitor
         return await self._glances.get((what, visitor.name if visitor.limited else ""), seconds, read)
 
+    async def live_glance(self, what: str, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
+        """Return what `glance` does for the live parts of a page; whoever opens the page is shown what is read now."""
+        return await (self.glance(what, seconds, read) if self.frame.live else read())
+
     @property
     def _glances(self) -> Glances:
         state = self.app.state

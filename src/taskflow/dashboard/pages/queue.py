@@ -99,7 +99,7 @@ async def queue_info(request: PageRequest, queue: str) -> QueueInfo:
         (info,) = await request.service.queue_stats([queue])
         return info
 
-    return await request.glance(f"queue {queue}", FRESH, read) if request.frame.live else await read()
+    return await request.live_glance(f"queue {queue}", FRESH, read)
 
 
 async def memory(request: PageRequest, queue: str) -> int:
@@ -108,9 +108,7 @@ async def memory(request: PageRequest, queue: str) -> int:
 
 
 async def _groups(request: PageRequest, queue: str) -> list[GroupInfo]:
-    if not request.frame.live:
-        return await request.service.groups(queue)
-    return await request.glance(f"groups {queue}", FRESH, lambda: request.service.groups(queue))
+    return await request.live_glance(f"groups {queue}", FRESH, lambda: request.service.groups(queue))
 
 
 async def _listing(
@@ -129,9 +127,7 @@ async def _listing(
         found = await request.service.list(query)
         return Listing(tasks=found.tasks, total=found.total, page=number)
 
-    if not request.frame.live:
-        return await read()
-    return await request.glance(f"tasks {queue} {state} {number}", FRESH, read)
+    return await request.live_glance(f"tasks {queue} {state} {number}", FRESH, read)
 
 
 HANDLERS = [show]

@@ -32,7 +32,7 @@ async def show_all(request: PageRequest) -> Response[bytes]:
     async def read() -> tuple[list[ScheduleInfo], Pulse]:
         return await schedules.list(), await schedules.pulse()
 
-    infos, pulse = await (request.glance("schedules", _AGE, read) if request.frame.live else read())
+    infos, pulse = await request.live_glance("schedules", _AGE, read)
     wanted = request.asked("q", "").casefold()
     found = [info for info in infos if wanted in info.id.casefold() or wanted in info.type.casefold()]
     number = request.asked_number("page")
