@@ -15,6 +15,7 @@ from taskflow.broker.schedules import Pulse
 from taskflow.broker.type_stats import TypeStats
 from taskflow.durations import format_duration
 from taskflow.task import ServerInfo, Stall
+from taskflow.wording import many
 
 Severity = Literal["error", "warning", "info"]
 """`error`: work stands still or can be lost; `warning`: it will get so, or tasks suffer; `info`: worth knowing."""
@@ -94,11 +95,10 @@ def _without_worker(queue: QueueOverview) -> Iterator[Finding]:
     info = queue.info
     start = f"start one: taskflow worker MODULE:APP --queues {info.queue}"
     if info.pending:
-        waits = "waits" if info.pending == 1 else "wait"
-        text = f"has no worker, and {info.pending:,} {_noun(info.pending)} {waits} in it: {start}"
+        text = f"has no worker, and {_tasks(info.pending)} in it: {start}"
         yield _queue_finding(queue, "error", "no_worker", text)
     elif later := info.scheduled + info.retry + info.aggregating:
-        text = f"has no worker, which {later:,} scheduled, retried or grouped {_noun(later)} will need: {start}"
+        text = f"has no worker, which {many(later, 'scheduled, retried or grouped task')} will need: {start}"
         yield _queue_finding(queue, "warning", "no_worker", text)
 
 
@@ -125,11 +125,7 @@ def _queue_finding(queue: QueueOverview, severity: Severity, code: str, text: st
 
 
 def _tasks(count: int) -> str:
-    return f"{count:,} {_noun(count)} {'waits' if count == 1 else 'wait'}"
-
-
-def _noun(count: int) -> str:
-    return "task" if count == 1 else "tasks"
+    return f"{many(count, 'task')} {'waits' if count == 1 else 'wait'}"
 
 
 def _whole_seconds(span: timedelta) -> str:
@@ -186,20 +182,18 @@ def schedule_findings(schedules: Sequence[ScheduleInfo], pulse: Pulse) -> list[F
     kept = [info for info in schedules if info.origin in {"redis", "settings"} and not info.paused]
     found = []
     if kept:
-        text = f"No scheduler runs, so nothing fires {_periodic(len(kept))}: start one (taskflow scheduler)."
+        text = (
+            f"No scheduler runs, so nothing fires {many(len(kept), 'periodic task')}: start one (taskflow scheduler)."
+        )
         found.append(Finding(severity="error", code="no_scheduler", subject="", text=text, target="schedules"))
     if pulse.silent:
         names = ", ".join(pulse.silent[:5]) + (", …" if len(pulse.silent) > 5 else "")  # noqa: PLR2004 - enough to recognise them
         text = (
-            f"The scheduler of a program with {_periodic(len(pulse.silent))} ({names}) has stopped within the last day: "
+            f"The scheduler of a program with {many(len(pulse.silent), 'periodic task')} ({names}) has stopped within the last day: "
             "start it again (taskflow scheduler MODULE:APP)."
         )
         found.append(Finding(severity="error", code="stale_scheduler", subject="", text=text, target="schedules"))
     return found
-
-
-def _periodic(count: int) -> str:
-    return f"{count:,} periodic {_noun(count)}"
 
 
 # -- Redis ------------------------------------------------------------------------------------------------------------

@@ -130,6 +130,11 @@ class CatalogEntry(Struct, frozen=True):
         return max((at for version in self.versions if (at := version.entry.last_seen) is not None), default=None)
 
     @property
+    def serving(self) -> int:
+        """How many worker servers serve it now, if that was asked for."""
+        return sum(version.serving for version in self.versions)
+
+    @property
     def servers(self) -> list[tuple[TypeVersion, ServerInfo]]:
         """The worker servers that serve it now, each with the version that it serves."""
         return [(version, server) for version in self.versions for server in version.servers]

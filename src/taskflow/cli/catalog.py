@@ -47,9 +47,10 @@ def _show_all(ctx: typer.Context, *, as_json: bool) -> None:
     for entry in entries:
         current = entry.current
         retries = "" if current.max_retries is None else current.max_retries
-        serving = sum(version.serving for version in entry.versions)
         doc = current.doc.partition("\n")[0]
-        rows.append((current.name, _fields(current), current.queue or "", retries, serving, when(entry.last_seen), doc))
+        rows.append(
+            (current.name, _fields(current), current.queue or "", retries, entry.serving, when(entry.last_seen), doc)
+        )
     columns = ["type", "payload", "queue", "#retries", "#servers", "last seen", "what it does"]
     print_table(columns, rows, empty="no types yet; a worker publishes its types when it starts")
 
@@ -146,7 +147,7 @@ def _as_json(entry: CatalogEntry) -> dict[str, object]:
         "first_seen": entry.first_seen,
         "last_seen": entry.last_seen,
         "versions": versions,
-        "serving": sum(version.serving for version in entry.versions),
+        "serving": entry.serving,
         "servers": servers,
     }
 

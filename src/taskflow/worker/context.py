@@ -20,6 +20,9 @@ from taskflow.wire.message import TaskMessage
 Publish = Callable[[Progress], Awaitable[None]]
 WriteResult = Callable[[Delivery, bytes], Awaitable[None]]
 
+TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
+"""Headers of a task that carry its trace (W3C Trace Context), which services that carry it out are given under these names."""
+
 
 class _Nothing:
     """An awaitable that is done: what a blocking call returns, so that one signature serves `def` and `async def`."""

@@ -78,7 +78,7 @@ def task_type(known: CatalogEntry) -> TaskTypeBody:
         first_seen=known.first_seen,
         last_seen=known.last_seen,
         versions=[_version(version) for version in known.versions],
-        serving=sum(version.serving for version in known.versions),
+        serving=known.serving,
         servers=[
             ServingBody(
                 id=server.id,

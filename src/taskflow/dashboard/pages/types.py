@@ -62,7 +62,7 @@ async def show(request: PageRequest) -> Response[bytes]:
 
 
 def _row(entry: CatalogEntry, stats: Mapping[str, TypeStats]) -> TypeRow:
-    return TypeRow(entry, stats.get(entry.current.name), sum(version.serving for version in entry.versions))
+    return TypeRow(entry, stats.get(entry.current.name), entry.serving)
 
 
 def _all(request: PageRequest, rows: Sequence[TypeRow], span: str) -> Response[bytes]:

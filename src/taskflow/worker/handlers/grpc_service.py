@@ -13,6 +13,7 @@ import structlog
 
 from taskflow.errors import AttemptFailed, ConfigError, SkipRetry, TargetUnreachable
 from taskflow.wire import grpc_task_pb2 as wire
+from taskflow.worker.context import TRACE_HEADERS
 
 try:
     import grpc
@@ -42,7 +43,6 @@ FINAL = frozenset(
 )
 """The status codes after which another attempt is no use; all others are tried again."""
 _STOPPED = "the task was cancelled, took too long, or its worker stops"
-_PASSED_ON = ("traceparent", "tracestate", "baggage")
 Tell = Callable[[wire.Progress], Awaitable[None]]
 
 
@@ -245,7 +245,7 @@ def _text(error: grpc.aio.AioRpcError) -> str:
 
 def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return what goes along with a call: who calls, when, and the task's place in a trace."""
-    passed_on = ((name, headers[name]) for name in _PASSED_ON if name in headers)
+    passed_on = ((name, headers[name]) for name in TRACE_HEADERS if name in headers)
     ours = (("x-client-name", "taskflow-worker"), ("x-request-time", datetime.now(UTC).isoformat()))
     return (*ours, *((name, value) for name, value in passed_on if value.isascii() and value.isprintable()))
 

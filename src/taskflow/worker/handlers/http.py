@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from taskflow.errors import AttemptFailed, ConfigError, HandlerSignal, Retry, SkipRetry, TargetRefused
 from taskflow.task import close_types, did_you_mean
-from taskflow.worker.context import TaskContext
+from taskflow.worker.context import TRACE_HEADERS, TaskContext
 from taskflow.worker.dependencies import Depends
 from taskflow.worker.handler import Handler
 from taskflow.worker.registry import Registry
@@ -36,7 +36,6 @@ _OF_ANSWER = 500
 """How many characters of an answer become part of a task's error."""
 _SHORTEST_WAIT = timedelta(seconds=1)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_PASSED_ON = frozenset({"traceparent", "tracestate", "baggage"})
 _HEADER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
 
@@ -119,7 +118,7 @@ def headers_of(context: TaskContext, payload: bytes) -> dict[str, str]:
     if context.deadline is not None:
         headers["x-taskflow-deadline"] = context.deadline.astimezone(UTC).isoformat(timespec="milliseconds")
     for name, value in context.headers.items():
-        if name.lower() in _PASSED_ON:
+        if name.lower() in TRACE_HEADERS:
             headers[name.lower()] = _plain(value)
         elif _HEADER_NAME.fullmatch(name):
             headers[f"x-taskflow-meta-{name.lower()}"] = _plain(value)
