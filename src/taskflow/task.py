@@ -240,7 +240,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class TaskInfo(Struct, frozen=True, kw_only=True):
-    """What is known of a task. `next_process_at` is set while scheduled or in retry, `result` once written.
+    """What is known of a task. `next_process_at` is set while scheduled or in retry, `archived_at` while archived, `result` once written.
 
     `existing` and `replaced` are told by `enqueue`: whether this task was there and holds the unique lock, and the id of the
     task whose place it took.
@@ -265,6 +265,7 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     pending_since: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    archived_at: datetime | None = None
     result: bytes | None = None
     attempts: tuple[Attempt, ...] = ()
     cancelled: bool = False

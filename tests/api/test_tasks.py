@@ -40,6 +40,7 @@ async def test_all_that_is_known_of_a_waiting_task(http: httpx.AsyncClient, clie
         "pending_since": None,
         "started_at": None,
         "completed_at": None,
+        "archived_at": None,
         "last_failed_at": None,
         "cancelled": False,
         "worker": None,

@@ -13,8 +13,6 @@ from taskflow.wire import message as wire
 Part = Literal["id", "error", "payload"]
 """A part of a task that is searched for text; `error` is its last error."""
 PARTS: tuple[Part, ...] = ("id", "error", "payload")
-_BY_SCORE = frozenset({TaskState.ARCHIVED, TaskState.AGGREGATING})
-"""States that a task's place tells the time of; it was archived then, or joined its group."""
 
 
 class Criteria(Struct, frozen=True, kw_only=True):
@@ -65,7 +63,7 @@ class Criteria(Struct, frozen=True, kw_only=True):
 
 def _moment(task: TaskInfo, score: bytes) -> datetime | None:
     """Return the time that tells when a task came into its state, or is to leave it; None if nobody knows."""
-    if task.state in _BY_SCORE and score:
+    if task.state is TaskState.AGGREGATING and score:  # its place in the group tells when it joined
         return wire.moment(float(score))
     moments = {
         TaskState.PENDING: task.pending_since,
@@ -73,6 +71,6 @@ def _moment(task: TaskInfo, score: bytes) -> datetime | None:
         TaskState.SCHEDULED: task.next_process_at,
         TaskState.RETRY: task.next_process_at,
         TaskState.COMPLETED: task.completed_at,
-        TaskState.ARCHIVED: task.last_failed_at,
+        TaskState.ARCHIVED: task.archived_at,
     }
     return moments.get(task.state)

@@ -290,7 +290,7 @@ def status_of(info: TaskInfo) -> str:
 def _end_of(info: TaskInfo, last: ProgressEntry | None) -> ProgressEntry:
     """Return the last entry of a task whose worker wrote none, as it would have written it."""
     status = status_of(info)
-    ended_at = info.completed_at or info.last_failed_at
+    ended_at = info.completed_at or info.archived_at
     percentage = 100.0 if status == "completed" else last.progress.percentage if last else 0.0
     progress = Progress(
         task_id=info.id,

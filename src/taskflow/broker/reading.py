@@ -40,12 +40,13 @@ def is_task(reply: Sequence[Any] | None) -> bool:
 
 def task_info(queue: str, task_id: str, reply: Sequence[Any], *, now: float) -> TaskInfo:
     """Return what is known of a task that was found; `now` (Unix s) tells whether its lease has run out."""
-    data, state, due, lease, result, pending_since, started_at, owner, attempts, cancelled = reply
+    data, state, moment, lease, result, pending_since, started_at, owner, attempts, cancelled = reply
     try:
         message = wire.decode(data)
     except MessageInvalid as error:
         message = wire.TaskMessage(type="", error_msg=str(error), payload=data)
     current = STATES[state]
+    of_state = None if moment is None else wire.moment(float(moment))
     return TaskInfo(
         id=task_id,
         queue=queue,
@@ -62,10 +63,11 @@ def task_info(queue: str, task_id: str, reply: Sequence[Any], *, now: float) -> 
         group=message.group_key or None,
         headers=own_headers(message),
         callback_url=callback_url(message),
-        next_process_at=None if due is None else wire.moment(float(due)),
+        next_process_at=None if current is TaskState.ARCHIVED else of_state,
         pending_since=_moment_ns(pending_since),
         started_at=_moment_ns(started_at),
         completed_at=wire.moment(message.completed_at),
+        archived_at=of_state if current is TaskState.ARCHIVED else None,
         result=result,
         attempts=read_attempts(attempts),
         cancelled=cancelled is not None,
@@ -89,7 +91,7 @@ def read_tasks(
 def archived_info(delivery: Delivery, outcome: Archive, *, now: float) -> TaskInfo:
     """Return what is known of a task that is archived now (Unix s), without reading it: of its attempts, the last."""
     attempts = attempt_line(outcome.attempt)
-    reply = [outcome.message(delivery, now), TaskState.ARCHIVED.encode(), *[None] * 6, attempts, None]
+    reply = [outcome.message(delivery, now), TaskState.ARCHIVED.encode(), now, *[None] * 5, attempts, None]
     return task_info(delivery.queue, delivery.id, reply, now=now)
 
 

@@ -171,6 +171,7 @@ def _times(task: TaskInfo) -> str:
     known = (
         ("ended", task.completed_at if task.state.finished else None),
         ("started", task.started_at if task.state is TaskState.ACTIVE else None),
+        ("archived", task.archived_at),
         ("failed", task.last_failed_at),
         ("waiting", task.pending_since),
     )
@@ -208,6 +209,7 @@ def _as_json(task: TaskInfo) -> dict[str, Any]:
         "pending_since": task.pending_since,
         "started_at": task.started_at,
         "completed_at": task.completed_at,
+        "archived_at": task.archived_at,
         "last_failed_at": task.last_failed_at,
         "cancelled": task.cancelled,
         "orphaned": task.orphaned,

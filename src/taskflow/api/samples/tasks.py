@@ -30,6 +30,7 @@ _LATER = TaskBody(
     pending_since=None,
     started_at=None,
     completed_at=None,
+    archived_at=None,
     last_failed_at=None,
     cancelled=False,
     worker=None,

@@ -151,6 +151,7 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
     pending_since: datetime | None
     started_at: datetime | None
     completed_at: datetime | None
+    archived_at: datetime | None
     last_failed_at: datetime | None
     cancelled: bool
     worker: str | None
@@ -240,6 +241,7 @@ def _common(info: TaskInfo) -> dict[str, Any]:
         "pending_since": info.pending_since,
         "started_at": info.started_at,
         "completed_at": info.completed_at,
+        "archived_at": info.archived_at,
         "last_failed_at": info.last_failed_at,
         "cancelled": info.cancelled,
         "worker": info.worker,
