@@ -18,6 +18,8 @@ from taskflow.broker.servers import ServerRecords
 from taskflow.task import RunningTask, Stall
 
 HOSTILE = "<script>alert(1)</script>"
+LIVE = {"X-TaskFlow-Live": "1"}
+"""What the script sends with its requests for the live parts of a page."""
 
 
 def now() -> datetime:
@@ -75,6 +77,16 @@ async def test_each_is_shown_with_what_it_runs_and_since_when(pages: Pages, reco
     assert "strict" in shown
     assert HOSTILE not in shown
     assert "secret" not in shown
+
+
+async def test_what_was_read_for_this_page_does_not_stand_in_for_what_another_reads(pages: Pages, scene: Scene) -> None:
+    (server,) = await scene.inspector.servers()
+
+    assert (await pages.get("/servers", headers=LIVE)).status_code == 200
+    shown = await pages.get("/task?queue=default&id=runs_1", headers=LIVE)
+
+    assert shown.status_code == 200
+    assert f"pid {server.pid}" in shown.text
 
 
 async def test_of_many_tasks_the_first_are_shown(pages: Pages, records: ServerRecords) -> None:

@@ -205,6 +205,16 @@ def test_a_life_is_told_in_the_order_of_time() -> None:
     ]
 
 
+def test_an_archived_task_ends_with_its_archiving() -> None:
+    failed = Attempt(at=NOW + timedelta(milliseconds=700), worker="w", error="boom")
+    info = TaskInfo(id="1", queue="q", type="t", state=TaskState.ARCHIVED, attempts=(failed,), archived_at=NOW)
+
+    assert [(moment.at, moment.what) for moment in lifeline(info, NOW)] == [
+        (failed.at, "An attempt failed"),
+        (NOW, "Archived: it is not tried again"),
+    ]
+
+
 def test_the_command_creates_the_same_task_and_hides_nothing() -> None:
     payload = json.dumps({"a": "it's $HOME `x` \u202e\x85"}, ensure_ascii=False).encode()
     info = TaskInfo(id="1", queue="low", type="a'b", state=TaskState.PENDING, payload=payload, headers={"n": "v"})
@@ -459,7 +469,7 @@ async def test_a_task_is_rescheduled_and_deleted_by_hand(
         await page.get_by_role("button", name="Put it back").click()
         await expect(page.locator("#task-head .badge")).to_have_text("pending")
         await page.get_by_role("button", name="Cancel").click()
-        await page.get_by_role("button", name="Cancel" if script else "Stop it").last.click()
+        await page.get_by_role("button", name="Stop it").click()
         await expect(page.locator("#task-head")).to_contain_text("cancelled")
 
 

@@ -32,6 +32,7 @@ _RUN_WORDS: Mapping[TaskState, tuple[str, str, str]] = {
     TaskState.COMPLETED: ("Run again", "Run", " again"),
 }
 """The label, and the words around the tasks in the question."""
+_ASKED_OF_ONE: Mapping[Action, str] = {"delete": "Delete this task?", "cancel": "Stop this task for good?"}
 _DETAILS: Mapping[Action, str] = {
     "delete": "This cannot be undone.",
     "cancel": "They are archived, and not tried again.",
@@ -67,7 +68,12 @@ class Offer(Struct, frozen=True, kw_only=True):
     @property
     def grave(self) -> bool:
         """Whether it is asked about even for one task."""
-        return self.action in {"delete", "cancel"}
+        return self.action in _ASKED_OF_ONE
+
+    @property
+    def question_of_one(self) -> str:
+        """What is asked on a task's own page; '' for nothing."""
+        return _ASKED_OF_ONE.get(self.action, "")
 
     @property
     def yes(self) -> str:

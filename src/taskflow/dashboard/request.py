@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -95,11 +95,11 @@ class PageRequest(ApiRequest):
             raise StaleForm
         self.scope[FORM] = self  # type: ignore[literal-required]  # our own key
 
-    async def glance(self, what: str, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
+    async def glance(self, what: Hashable, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
         """Return what many look at: read at most so many seconds ago, for this visitor, or for all who are not limited.
 
         Args:
-            what: What it is: all that it depends on.
+            what: What it is: its name, and all that it depends on. Whoever gives the same reads the same.
             seconds: How old it may be.
             read: Reads it.
 
@@ -107,7 +107,7 @@ class PageRequest(ApiRequest):
         visitor = self.frame.visitor
         return await self._glances.get((what, visitor.name if visitor.limited else ""), seconds, read)
 
-    async def live_glance(self, what: str, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
+    async def live_glance(self, what: Hashable, seconds: float, read: Callable[[], Awaitable[T]]) -> T:
         """Return what `glance` does for the live parts of a page; whoever opens the page is shown what is read now."""
         return await (self.glance(what, seconds, read) if self.frame.live else read())
 

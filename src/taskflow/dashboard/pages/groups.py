@@ -21,7 +21,7 @@ async def show(request: PageRequest) -> Response[bytes]:
     async def read() -> list[GroupInfo]:
         return await _groups(request, queue)
 
-    found = await request.live_glance(f"groups of {queue}", _FRESH, read)
+    found = await request.live_glance(("groups", queue), _FRESH, read)
     fitting = [group for group in found if text in group.name]
     number = request.asked_number("page")
     first = number * SIZE

@@ -28,7 +28,7 @@ async def show(request: PageRequest) -> Response[bytes]:
     if count not in DAYS:
         raise InvalidOption("days", f"must be one of {', '.join(map(str, DAYS))}")
     info = await queue_info(request, queue)
-    days = await request.glance(f"history {count} {queue}", _FRESH, lambda: request.service.history(queue, count))
+    days = await request.glance(("history", queue, count), _FRESH, lambda: request.service.history(queue, count))
     series = await charted(request, queue, span)
     return request.page(
         "queue_history.html",

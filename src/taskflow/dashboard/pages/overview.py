@@ -61,7 +61,7 @@ async def charted(request: PageRequest, queue: str | None, span: str) -> Series:
         InvalidOption: There are no samples of such a span.
 
     """
-    return await request.glance(f"samples {span} {queue or ''}", STEP / 2, lambda: request.service.samples(queue, span))
+    return await request.glance(("samples", queue, span), STEP / 2, lambda: request.service.samples(queue, span))
 
 
 def totals(overview: Overview) -> Totals:

@@ -99,16 +99,16 @@ async def queue_info(request: PageRequest, queue: str) -> QueueInfo:
         (info,) = await request.service.queue_stats([queue])
         return info
 
-    return await request.live_glance(f"queue {queue}", FRESH, read)
+    return await request.live_glance(("queue", queue), FRESH, read)
 
 
 async def memory(request: PageRequest, queue: str) -> int:
     """Return about how much memory a queue takes."""
-    return await request.glance(f"memory {queue}", _MEMORY_FRESH, lambda: request.service.memory(queue))
+    return await request.glance(("memory", queue), _MEMORY_FRESH, lambda: request.service.memory(queue))
 
 
 async def _groups(request: PageRequest, queue: str) -> list[GroupInfo]:
-    return await request.live_glance(f"groups {queue}", FRESH, lambda: request.service.groups(queue))
+    return await request.live_glance(("groups", queue), FRESH, lambda: request.service.groups(queue))
 
 
 async def _listing(
@@ -127,7 +127,7 @@ async def _listing(
         found = await request.service.list(query)
         return Listing(tasks=found.tasks, total=found.total, page=number)
 
-    return await request.live_glance(f"tasks {queue} {state} {number}", FRESH, read)
+    return await request.live_glance(("tasks", queue, state, number), FRESH, read)
 
 
 HANDLERS = [show]

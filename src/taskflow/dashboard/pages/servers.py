@@ -27,7 +27,7 @@ async def show(request: PageRequest) -> Response[bytes]:
         stalls, told = await asyncio.gather(service.stalls(ids), service.draining.told(ids))
         return servers, stalls, told
 
-    servers, stalls, told = await request.live_glance("servers", _AGE, read)
+    servers, stalls, told = await request.live_glance("servers and orders", _AGE, read)
     return request.page(
         "servers.html",
         servers=servers,

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Any
 
 from litestar import Response, get
-from msgspec import Struct
 
 from taskflow.api.events import EventStream, event
 from taskflow.api.protocol import header
@@ -17,6 +16,7 @@ from taskflow.broker.progress import ProgressEntry
 from taskflow.dashboard import values
 from taskflow.dashboard.curl import curl
 from taskflow.dashboard.lifeline import first_line, lifeline
+from taskflow.dashboard.offers import offers
 from taskflow.dashboard.request import PageRequest
 from taskflow.errors import Forbidden, InvalidOption, ProgressNotFound, TaskNotFound
 from taskflow.task import ServerInfo, TaskInfo, TaskState
@@ -27,35 +27,6 @@ _FRESH_SECONDS = 1.0
 _LISTED_MESSAGES = 100
 
 
-class Offer(Struct, frozen=True):
-    """An action that a task in its state allows.
-
-    Attributes:
-        action: Its name, the end of its address.
-        label: What the button says.
-        question: What is asked first; '' for nothing.
-        kind: The button's class.
-
-    """
-
-    action: str
-    label: str
-    question: str = ""
-    kind: str = ""
-
-
-DELETE = Offer("delete", "Delete", "Delete this task?", "danger")
-CANCEL = Offer("cancel", "Cancel", "Stop this task for good?", "danger")
-_ARCHIVE = Offer("archive", "Archive")
-_OFFERS = {
-    TaskState.PENDING: (_ARCHIVE, CANCEL, DELETE),
-    TaskState.ACTIVE: (CANCEL,),
-    TaskState.SCHEDULED: (Offer("run", "Run now", kind="primary"), _ARCHIVE, CANCEL, DELETE),
-    TaskState.RETRY: (Offer("run", "Retry now", kind="primary"), _ARCHIVE, CANCEL, DELETE),
-    TaskState.AGGREGATING: (Offer("run", "Run now", kind="primary"), _ARCHIVE, CANCEL, DELETE),
-    TaskState.ARCHIVED: (Offer("run", "Retry", kind="primary"), DELETE),
-    TaskState.COMPLETED: (Offer("run", "Run again"), DELETE),
-}
 EDITABLE = frozenset({TaskState.SCHEDULED, TaskState.RETRY})
 
 
@@ -76,7 +47,7 @@ async def show(request: PageRequest) -> Response[bytes]:
     return request.page(
         "task.html",
         task=info,
-        offers=_OFFERS[info.state] if not info.cancelled or info.state.finished else (),
+        offers=offers(info.state) if not info.cancelled or info.state.finished else (),
         editable=info.state in EDITABLE,
         life=lifeline(info, request.frame.now),
         attempts=list(enumerate(info.attempts, 1))[::-1],
@@ -99,7 +70,7 @@ async def _history(request: PageRequest, info: TaskInfo) -> list[ProgressEntry]:
         except TaskNotFound:
             return []
 
-    return await request.glance(f"progress {info.queue} {info.id}", _FRESH_SECONDS, read)
+    return await request.glance(("progress", info.queue, info.id), _FRESH_SECONDS, read)
 
 
 async def _last_word(request: PageRequest, queue: str, task_id: str) -> ProgressEntry | None:

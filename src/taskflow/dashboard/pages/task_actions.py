@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from litestar import Response, post
 
-from taskflow.application.commands import ArchiveTask, CancelTask, DeleteTask, RunTask
+from taskflow.application.commands import Action, ArchiveTask, CancelTask, DeleteTask, RunTask
 from taskflow.application.queries import GetTask
 from taskflow.dashboard.messages import Undo
-from taskflow.dashboard.pages.task import CANCEL, DELETE
+from taskflow.dashboard.offers import offer_of
 from taskflow.dashboard.request import PageRequest
-from taskflow.task import TaskState
+from taskflow.task import TaskInfo, TaskState
 
 _LIMITED = {"limited": True}
 
@@ -38,7 +38,7 @@ async def cancel(request: PageRequest) -> Response[bytes]:
     queue, task_id = _subject(request)
     if not request.confirmed:
         info = await request.service.get(GetTask(task_id, queue))
-        return request.ask(CANCEL.question, label="Stop it", detail=f"It is {info.state.value}: {info.type}, {info.id}")
+        return _ask(request, info, "cancel", "Stop it")
     state = await request.service.cancel(CancelTask(task_id, queue))
     request.audit("task cancelled", task_id=task_id, state=state.value)
     text = "The task is told to stop." if state is TaskState.ACTIVE else "The task is cancelled."
@@ -51,11 +51,17 @@ async def delete(request: PageRequest) -> Response[bytes]:
     queue, task_id = _subject(request)
     info = await request.service.get(GetTask(task_id, queue))
     if not request.confirmed:
-        return request.ask(DELETE.question, label="Delete", detail=f"It is {info.state.value}: {info.type}, {info.id}")
+        return _ask(request, info, "delete", "Delete")
     await request.service.delete(DeleteTask(task_id, queue))
     request.audit("task deleted", task_id=task_id)
     to = request.to_page("/queue", name=queue, state=info.state.value)
     return request.done(f"The task {task_id} is deleted.", to=to)
+
+
+def _ask(request: PageRequest, info: TaskInfo, action: Action, label: str) -> Response[bytes]:
+    """Ask whether it is meant. Raises `InvalidTaskState` if it cannot be done."""
+    question = offer_of(action, info.state).question_of_one
+    return request.ask(question, label=label, detail=f"It is {info.state.value}: {info.type}, {info.id}")
 
 
 def _subject(request: PageRequest) -> tuple[str, str]:

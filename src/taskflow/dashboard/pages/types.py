@@ -55,7 +55,7 @@ async def show(request: PageRequest) -> Response[bytes]:
     if span not in SPANS:
         raise InvalidOption("span", f"must be one of {', '.join(SPANS)}")
     entries = await request.glance("types", FRESH, request.service.types)
-    stats = await request.glance(f"type stats {span}", FRESH, lambda: request.service.type_stats(SPANS[span]))
+    stats = await request.glance(("type stats", span), FRESH, lambda: request.service.type_stats(SPANS[span]))
     rows = [_row(entry, stats) for entry in entries]
     name = request.asked("name", "")
     return _one(request, rows, name, span) if name else _all(request, rows, span)
