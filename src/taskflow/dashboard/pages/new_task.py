@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 
+import msgspec
 from litestar import Response, get, post
 
+from taskflow.application.idempotency import RequestKey
 from taskflow.application.known_types import is_our_own
 from taskflow.application.queries import GetTask
 from taskflow.broker.catalog import TaskType
@@ -14,6 +17,7 @@ from taskflow.config import Settings
 from taskflow.dashboard import curl
 from taskflow.dashboard.payload_form import examples, is_writable
 from taskflow.dashboard.request import PageRequest
+from taskflow.dashboard.signing import new_nonce
 from taskflow.dashboard.task_form import MORE, TaskForm, write_metadata
 from taskflow.durations import format_duration
 from taskflow.errors import Forbidden, InvalidOption, TaskConflict
@@ -21,6 +25,8 @@ from taskflow.task import TaskInfo
 
 _OPT = {"scope": "write", "limited": True}
 _FRESH_SECONDS = 1.0
+_ONCE = "once"
+"""Field: tells one showing of the form from all others."""
 
 
 @get("/new-task", opt=_OPT)
@@ -58,7 +64,7 @@ async def create(request: PageRequest) -> Response[bytes]:
     if command is None:
         return _page(request, form, status=422)
     try:
-        info = await request.service.create(command)
+        info = await request.service.create(command, _key(request))
     except InvalidOption as error:
         form.refuse(error)
     except (TaskConflict, Forbidden) as error:
@@ -67,9 +73,17 @@ async def create(request: PageRequest) -> Response[bytes]:
         return _page(request, form, status=422)
     to = request.to_page("/task", queue=info.queue, id=info.id)
     if info.existing:
-        return request.done("No task was created: this one holds the unique lock.", to=to)
+        return request.done("No other task was created: this one was, by this form, or holds the unique lock.", to=to)
     request.audit("task created", task_id=info.id, queue=info.queue, type=info.type)
     return request.done("The task is created.", to=to)
+
+
+def _key(request: PageRequest) -> RequestKey | None:
+    """Return what makes the form the same as one that was sent before, by a double click: it creates one task."""
+    if not request.fields.get(_ONCE):
+        return None
+    said = hashlib.sha256(msgspec.json.encode(request.fields)).hexdigest()
+    return RequestKey(request.frame.visitor.name, f"dashboard {said}", b"")
 
 
 async def _copy(request: PageRequest, info: TaskInfo) -> Response[bytes]:
@@ -122,6 +136,7 @@ def _page(request: PageRequest, form: TaskForm, *, status: int = 200) -> Respons
         status=status,
         form=form,
         usual=usual,
+        once=new_nonce(),
         examples=examples(known.schema if known else None),
         opened=any(form.given.get(name) or name in form.errors for name in MORE),
     )

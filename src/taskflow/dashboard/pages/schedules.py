@@ -61,6 +61,8 @@ async def show(request: PageRequest) -> Response[bytes]:
         size=_EVENTS,
         payload=values.shown(info.payload) if request.frame.sees_payloads else None,
         lock=_lock(info),
+        deletion_question=deletion_question,
+        deletion=DELETION,
     )
 
 

@@ -189,6 +189,13 @@
     }, { once: true });
     dialog.showModal();
   });
+  // The second click of a double click does nothing again.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post") return;
+    if (event.timeStamp - Number(form.dataset.sent || -Infinity) < 1000) event.preventDefault();
+    else form.dataset.sent = String(event.timeStamp);
+  });
   // A page that comes back from the browser's memory has no forms that were confirmed.
   addEventListener("pageshow", () => all("input[type=hidden][name=confirmed]").forEach((field) => { if (field.form && field.form.dataset.confirm) field.remove(); }));
 
