@@ -23,7 +23,7 @@ METHOD = (
     "`taskflow api`; the overview is asked for as a browser's script does, more than a second after the last time, so that nothing is "
     "shown from memory that was read for somebody else a moment ago; at every fifth time charts and findings are read anew too. Redis tells how "
     "long it was busy (`INFO commandstats`). Lists of samples are full. Ten dashboards are ten event streams that ask for the page "
-    "whenever a queue has changed, at most every 2 s, as the script does; a worker drains beside them, as in the benchmark `drain`, in turn "
+    "whenever a queue has changed, as the script does: at most every 2 s, less often where the answer takes long; a worker drains beside them, as in the benchmark `drain`, in turn "
     "without them. 49 other queues hold a hundred tasks each. API and dashboards run at `nice 10`, as worker and Redis would "
     "not share a machine with them."
 )

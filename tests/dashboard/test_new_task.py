@@ -375,6 +375,34 @@ async def test_who_may_not_create_tasks_is_not_offered_it(pages_with: PagesWith,
         assert done.status_code == 303
 
 
+async def test_a_form_that_is_sent_twice_creates_one_task(pages_with: PagesWith, inspector: Inspector) -> None:
+    fields = {"payload_as": "json", "payload": "{}"}
+    async with pages_with(**OPEN) as pages:
+        (once,) = re.findall(r'name="once" value="([^"]+)"', (await pages.get("/new-task?type=demo")).text)
+        token = await pages.token()
+        own = {"token": token, "back": "/", "once": once}
+        first, second = [
+            (await pages.http.post("/new-task?type=demo", data={**own, **fields})).headers["location"] for _ in range(2)
+        ]
+        said = (await pages.get(second)).text
+        other = await pages.http.post("/new-task?type=demo", data={**own, **fields, "payload": "[1]"})
+
+    assert first == second != other.headers["location"]
+    assert "No other task was created" in said
+    (info,) = await inspector.queue_infos(["default"])
+    assert info.pending == 2
+
+
+@pytest.mark.browser
+async def test_a_double_click_creates_one_task(look: Look, inspector: Inspector) -> None:
+    async with look(**OPEN) as window:
+        page = await window.go("/new-task?type=demo")
+        await page.get_by_role("button", name="Create the task").dblclick()
+        await expect(page.get_by_role("status").filter(has_text="The task is created")).to_be_visible()
+    (info,) = await inspector.queue_infos(["default"])
+    assert info.pending == 1
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("script", [True, False])
 async def test_a_task_is_created_by_hand(look: Look, mail: None, inspector: Inspector, script: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dashboard.conftest import GUARDED, Pages, PagesWith
+from dashboard.conftest import GUARDED, Pages, PagesWith, token_in
 from interop.scene import Scene
 from support.clock import MovableClock
 from taskflow import QueueInfo
@@ -125,6 +125,21 @@ def test_charts_say_what_the_samples_say() -> None:
         "oldest: now 1m 30s, at most 1m 30s.",
     ]
     assert found["chart-done"].rows[0] == (NOW, [""])
+
+
+async def test_the_table_that_many_see_holds_nothing_that_is_ones_own(
+    pages_with: PagesWith, pages: Pages, client: Client
+) -> None:
+    await client.enqueue("demo")
+    first = (await pages.get("/")).text
+    again = (await pages.get("/")).text
+    table = re.compile(r"<table.*?</table>", re.DOTALL).findall
+
+    assert table(first) == table(again)
+    assert token_in(first) not in table(first)[0]
+    async with pages_with("ada", **GUARDED) as admin, pages_with("vera", **GUARDED) as viewer:
+        assert "Pause" in table((await admin.get("/")).text)[0]
+        assert "Pause" not in table((await viewer.get("/")).text)[0]
 
 
 # -- many viewers -----------------------------------------------------------------------------------------------------

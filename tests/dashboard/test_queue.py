@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
+from playwright.async_api import expect
 
-from dashboard.conftest import GUARDED, Pages, PagesWith
+from dashboard.conftest import GUARDED, Look, Pages, PagesWith
 from interop.scene import IN_STATE, PENDING, STATES, Scene
 from support.clock import MovableClock
 from support.tasks import enqueue, placement
@@ -165,13 +166,29 @@ async def test_tasks_are_found_by_time(
     assert ids(text) == expected
 
 
+@pytest.mark.browser
+async def test_times_are_looked_for_in_the_zone_of_the_viewer(look: Look, client: Client) -> None:
+    for hour in (12, 13):
+        await client.enqueue("mail", task_id=f"at_{hour}", process_at=datetime(2040, 1, 31, hour, tzinfo=UTC))
+    async with look(zone="Asia/Kolkata") as window:
+        page = await window.go("/queue?name=default&state=scheduled")
+        await page.locator("#filter-times summary").click()
+        since = page.get_by_label("from (GMT+5:30)")
+        await since.fill("2040-01-31T18:00:00")
+        await page.get_by_role("button", name="Find").click()
+        await expect(page.locator("#tasks .id")).to_have_text(["at_13"])
+        await expect(since).to_have_value(re.compile("^2040-01-31T18:00"))
+
+
 async def test_a_time_that_is_none_is_an_error_at_its_field(pages: Pages, client: Client) -> None:
     await client.enqueue("mail")
 
     answer = await pages.get("/queue?name=default&since=soon")
 
     assert answer.status_code == 422
-    assert re.search(r'name="since" [^>]*value="soon" aria-invalid="true" aria-describedby="filter-error"', answer.text)
+    assert re.search(
+        r'name="since" [^>]*value="" data-moment aria-invalid="true" aria-describedby="filter-error"', answer.text
+    )
     assert "must be a time in UTC such as" in answer.text
 
 

@@ -72,7 +72,7 @@ async def test_each_is_shown_with_what_it_runs_and_since_when(pages: Pages, reco
     assert "1 worker server, 2 of 200 slots busy." in shown
     assert "pid 4711" in shown
     assert 'href="/task?queue=default&amp;id=id%2F0"' in shown
-    assert "since <time" in shown
+    assert "began <time" in shown
     assert "5m ago" in shown
     assert "strict" in shown
     assert HOSTILE not in shown
@@ -94,7 +94,7 @@ async def test_of_many_tasks_the_first_are_shown(pages: Pages, records: ServerRe
 
     shown = (await pages.get("/servers")).text
 
-    assert shown.count("since <time") == 100
+    assert shown.count("began <time") == 100
     assert "and 50 more" in shown
 
 

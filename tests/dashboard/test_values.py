@@ -48,7 +48,7 @@ def test_a_chart_has_a_line_for_each_series_and_a_gap_where_nothing_is_known() -
     )
 
     done, failed = chart.lines
-    assert done.path == "M52 128L152 80.8M352 33.6h0.1"
+    assert done.path == "M48 110L123.3 69.2M274 28.4h0.1"
     assert not done.area
     assert failed.area.endswith("Z")
     assert [tick.label for tick in chart.up] == ["0", "20", "40", "60", "80", "100"]

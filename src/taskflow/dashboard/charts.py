@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from taskflow import wording
 
-WIDTH = 360
+WIDTH = 280
 """In units that are about pixels."""
-HEIGHT = 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 10, 22
+HEIGHT = 130
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 6, 8, 20
 _TIMES = 4
 """Into how many parts the time is divided."""
 _NUMBERS = ((1, 4), (2, 4), (4, 4), (5, 5), (10, 5))
@@ -124,6 +124,11 @@ def numbers(greatest: float) -> Sequence[float]:
     power = 10.0 ** math.floor(math.log10(greatest))
     top, parts = next((top * power, parts) for top, parts in _NUMBERS if top * power >= greatest * _NEARLY)
     return _grid(top, parts)
+
+
+def counts(greatest: float) -> Sequence[float]:
+    """Return a grid for numbers of things, of which there are no halves."""
+    return numbers(max(greatest, _TIMES))
 
 
 def seconds(greatest: float) -> Sequence[float]:

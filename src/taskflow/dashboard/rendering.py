@@ -30,6 +30,21 @@ def render(template: str, frame: Frame, **values: Any) -> bytes:
     return _environment().get_template(template).render(page=frame, **values).encode(errors="replace")
 
 
+def render_part(template: str, macro: str, frame: Frame, *values: Any) -> Markup:
+    """Return a part of a page, to be made once for many: it must hold nothing that is one visitor's own.
+
+    Args:
+        template: The template that has the macro.
+        macro: What makes the part.
+        frame: What the part knows of a request, as `page`.
+        values: What it shows.
+
+    """
+    module = _environment().get_template(template).make_module({"page": frame})
+    found: Markup = getattr(module, macro)(*values)
+    return found
+
+
 def exact(text: str) -> Markup:
     """Return text as it is, for the fields of forms: what is sent back must be what was there."""
     return escape(text)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from litestar import Response, get
 
-from taskflow.dashboard.charts import Chart, Series, line_chart
-from taskflow.dashboard.pages.overview import SPANS, charted, charts
+from taskflow.dashboard.charts import Chart, Series, counts, line_chart
+from taskflow.dashboard.pages.overview import SPANS, charted
 from taskflow.dashboard.pages.queue import STATES, memory, queue_info
 from taskflow.dashboard.pages.queues import removal_question
 from taskflow.dashboard.request import PageRequest
@@ -29,7 +29,7 @@ async def show(request: PageRequest) -> Response[bytes]:
         raise InvalidOption("days", f"must be one of {', '.join(map(str, DAYS))}")
     info = await queue_info(request, queue)
     days = await request.glance(("history", queue, count), _FRESH, lambda: request.service.history(queue, count))
-    series = await charted(request, queue, span)
+    charts = await charted(request, queue, span)
     return request.page(
         "queue_history.html",
         info=info,
@@ -37,8 +37,8 @@ async def show(request: PageRequest) -> Response[bytes]:
         removal=removal_question(queue, info.size),
         states=STATES,
         state=None,
-        charts=charts(series),
-        span=series.span,
+        charts=charts.cards,
+        span=charts.span,
         spans=SPANS,
         days=count,
         day_choices=DAYS,
@@ -56,6 +56,7 @@ def daily_chart(days: Sequence[DailyStats]) -> Chart:
             Series("ended", "series-ok", [float(each.processed) for each in ascending]),
             Series("failed", "series-bad", [float(each.failed) for each in ascending]),
         ],
+        axis=counts,
     )
 
 

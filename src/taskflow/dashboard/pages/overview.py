@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import timedelta
 
 from litestar import Response, get
-from msgspec import Struct
+from markupsafe import Markup
+from msgspec import Struct, field
 
 from taskflow import wording
 from taskflow.application.findings import Finding
 from taskflow.application.overview import Overview
 from taskflow.broker.samples import RESOLUTIONS, STEP, Series
-from taskflow.dashboard.charts import Chart, line_chart, seconds
+from taskflow.dashboard.charts import Chart, counts, line_chart, seconds
 from taskflow.dashboard.charts import Series as Drawn
+from taskflow.dashboard.rendering import render_part
 from taskflow.dashboard.request import PageRequest
 
 FRESH = 1.0
@@ -34,34 +36,71 @@ class Totals(Struct, frozen=True, kw_only=True):
     """The age of the oldest pending task."""
 
 
+class Seen(Struct, frozen=True):
+    """The system as it was read for all who look, and its table of queues, made once for all to whom it looks the same."""
+
+    overview: Overview
+    tables: dict[Hashable, Markup] = field(default_factory=dict)
+
+    def table(self, request: PageRequest, marks: Mapping[str, str]) -> Markup:
+        """Return the table of queues."""
+        frame = request.frame
+        same = (frame.root, frame.visitor.role, frame.visitor.limited, tuple(marks.items()))
+        if same not in self.tables:
+            self.tables[same] = render_part("parts/queues.html", "queue_table", frame, self.overview.queues, marks)
+        return self.tables[same]
+
+
+class Charted(Struct, frozen=True):
+    """The charts of a span, as they are shown."""
+
+    span: str
+    cards: Markup
+
+
 @get("/", opt={"limited": True})
 async def show(request: PageRequest) -> Response[bytes]:
     """Show the system; `span` says over which time the charts are."""
     span = request.asked("span", SPANS[0])
-    series = await charted(request, None, span)
-    overview = await request.glance("overview", FRESH, request.service.overview)
+    charts = await charted(request, None, span)
+    seen = await see(request)
+    overview = seen.overview
     findings = await request.glance("findings", FINDINGS_FRESH, lambda: request.service.findings(overview))
     return request.page(
         "overview.html",
         overview=overview,
         totals=totals(overview),
         findings=findings,
-        marks=marks(findings),
-        charts=charts(series),
-        span=series.span,
+        queues=seen.table(request, marks(findings)),
+        charts=charts.cards,
+        span=charts.span,
         spans=SPANS,
     )
 
 
-async def charted(request: PageRequest, queue: str | None, span: str) -> Series:
-    """Return how a queue, or all together, stood over a span; the newest sample is as old as samples become.
+async def see(request: PageRequest) -> Seen:
+    """Return the system as it stands now."""
+
+    async def read() -> Seen:
+        return Seen(await request.service.overview())
+
+    return await request.glance("overview", FRESH, read)
+
+
+async def charted(request: PageRequest, queue: str | None, span: str) -> Charted:
+    """Return the charts of a queue, or of all together, over a span; the newest sample is as old as samples become.
 
     Raises:
         QueueNotFound: There is no such queue.
         InvalidOption: There are no samples of such a span.
 
     """
-    return await request.glance(("samples", queue, span), STEP / 2, lambda: request.service.samples(queue, span))
+
+    async def read() -> Charted:
+        series = await request.service.samples(queue, span)
+        return Charted(series.span, render_part("parts/chart.html", "chart_cards", request.frame, charts(series)))
+
+    return await request.glance(("charts", queue, span), STEP / 2, read)
 
 
 def totals(overview: Overview) -> Totals:
@@ -98,6 +137,7 @@ def charts(series: Series) -> Mapping[str, Chart]:
             "Backlog",
             moments,
             [Drawn("pending", "series-violet", series.pending), Drawn("active", "series-teal", series.active)],
+            axis=counts,
         ),
         "chart-latency": line_chart(
             "Age of the oldest pending task",

@@ -44,8 +44,9 @@
   // -- live parts: elements with data-live and an id are replaced by what the page has now ----------------------------
   const main = one("main");
   const toggle = one("[data-live-toggle]");
-  const live = { source: null, timer: 0, asked: false, busy: false, again: false, last: 0, paused: false };
+  const live = { source: null, timer: 0, asked: false, busy: false, again: false, last: 0, took: 0, paused: false };
   const PAUSE = 2000;
+  const SHARE = 20; // of the time that a refresh takes, so that a busy server is asked less often
 
   const say = (state, word) => {
     if (!toggle) return;
@@ -117,16 +118,17 @@
     } catch {
       say("lost", "No answer");
     } finally {
+      live.took = Date.now() - live.last;
       live.busy = false;
       if (live.again) soon();
     }
   };
 
-  // Asks at most once in two seconds, however much changes.
+  // Asks at most once in two seconds, however much changes; less often where an answer takes long.
   const soon = () => {
     if (live.asked || live.paused || document.hidden) return;
     live.asked = true;
-    setTimeout(() => { live.asked = false; if (!live.paused && !document.hidden) refresh(); }, Math.max(0, live.last + PAUSE - Date.now()));
+    setTimeout(() => { live.asked = false; if (!live.paused && !document.hidden) refresh(); }, Math.max(0, live.last + Math.max(PAUSE, SHARE * live.took) - Date.now()));
   };
 
   const listen = () => {
