@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import redis
+from msgspec import structs
 
 from support.clock import MovableClock
 from support.store import Store
 from support.tasks import ENDED, LOCK, WAITING, bring, enqueue, placement, take, taken
 from taskflow import Broker, Inspector, TaskNotFound, TaskState
-from taskflow.broker.delivery import Done, Retry, Settled
+from taskflow.broker.delivery import Complete, Done, Retry, Settled
 from taskflow.broker.servers import ServerRecords
 from taskflow.broker.steering import CANCELLED
 from taskflow.errors import QueueNotFound, TaskActive, TaskFinished
@@ -117,6 +118,33 @@ async def test_ended_tasks_show_the_newest_first(broker: Broker, inspector: Insp
         clock.advance(2)
 
     assert [one.id for one in await inspector.tasks("default", TaskState.ARCHIVED)] == ["new", "old"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 127, 128, 129, 16_383, 16_384, 100_000])
+async def test_of_long_payloads_and_results_the_beginning_is_read(
+    broker: Broker, inspector: Inspector, size: int
+) -> None:
+    payload = bytes(number % 251 for number in range(size))
+    (delivery,) = await taken(broker, placement("a", payload=payload, task_type="t" * 200, retry=7, retention=60))
+    await broker.settle([(delivery, Complete(payload))])
+    (whole,) = await inspector.tasks("default", TaskState.COMPLETED)
+
+    for most in (0, 10, 128, 20_000):
+        (cut,) = await inspector.tasks("default", TaskState.COMPLETED, most_bytes=most)
+        assert cut == structs.replace(whole, payload=payload[:most], result=payload[:most])
+    assert (whole.payload, whole.result, whole.max_retries) == (payload, payload, 7)
+
+
+@pytest.mark.parametrize("data", [b"\x0a", b"\x0a\xff\xff", b"\x0a\x01t\x12", b"\x0a\x01t\x12\xff\x01ab", b"\xff" * 30])
+async def test_what_is_no_message_is_read_in_brief_too(
+    broker: Broker, inspector: Inspector, store: Store, data: bytes
+) -> None:
+    await enqueue(broker, placement("a"))
+    store.client.hset(store.key("t:a"), "msg", data)
+
+    (info,) = await inspector.tasks("default", TaskState.PENDING, most_bytes=1)
+
+    assert info.id == "a"
 
 
 @pytest.mark.parametrize(

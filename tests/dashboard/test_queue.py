@@ -258,6 +258,22 @@ async def test_what_strangers_wrote_does_no_harm(pages: Pages, broker: Broker, r
     assert "<script>alert" not in (await pages.get("/groups")).text
 
 
+async def test_large_payloads_do_not_make_a_list_slow(pages: Pages, client: Client, raw: redis.Redis) -> None:
+    large = b'"' + b"x" * 1_000_000 + b'"'
+    for number in range(50):
+        await client.enqueue("mail", large, task_id=f"large_{number}")
+    sent = raw.info("stats")["total_net_output_bytes"]
+
+    shown = (await pages.get("/queue?name=default")).text
+    found = (await pages.get("/queue?name=default&q=large_7")).text
+    listed = await pages.get("/api/v1/tasks?status=pending&size=50")
+
+    assert len(ids(shown)) == len(listed.json()) == 50
+    assert ids(found) == ["large_7"]
+    assert "<bdi>&#34;xxxxxxxxxx" in shown
+    assert raw.info("stats")["total_net_output_bytes"] - sent < 55_000_000  # the search alone looks at whole payloads
+
+
 async def test_a_message_that_cannot_be_decoded_is_listed(pages: Pages, raw: redis.Redis) -> None:
     fill(raw, 3)
     raw.hset("asynq:{big}:t:000002", "msg", b"\xff\xff\xff")

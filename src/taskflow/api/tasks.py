@@ -97,7 +97,7 @@ async def list_tasks(
     queue, state, size = queue or None, read_state(status or _STATE), size or _SIZE
     if cursor is None:
         query = ListTasks(
-            queue=queue, state=state, page=page, size=size, type=task_type, text=text or None, group=group
+            queue=queue, state=state, page=page, size=size, type=task_type, text=text or None, group=group, brief=True
         )
         found = await request.service.list(query)
         headers = {
@@ -107,7 +107,9 @@ async def list_tasks(
         return Answer([schemas.summary(info) for info in found.tasks], headers=headers)
     if page:
         raise InvalidOption("page", "cannot be used with a cursor")
-    scan = ScanTasks(queue=queue, state=state, cursor=cursor, size=size, type=task_type, text=text or None, group=group)
+    scan = ScanTasks(
+        queue=queue, state=state, cursor=cursor, size=size, type=task_type, text=text or None, group=group, brief=True
+    )
     chunk = await request.service.scan.find(scan)
     return Answer(
         [schemas.summary(info) for info in chunk.tasks],

@@ -15,6 +15,10 @@ Part = Literal["id", "error", "payload"]
 PARTS: tuple[Part, ...] = ("id", "error", "payload")
 
 
+BRIEF_BYTES = 1024
+"""How much is read of payloads and results that nobody searches, and that are not to be shown whole."""
+
+
 class Criteria(Struct, frozen=True, kw_only=True):
     """Which tasks are meant: those that meet all that is said.
 
@@ -38,6 +42,11 @@ class Criteria(Struct, frozen=True, kw_only=True):
     def choosy(self) -> bool:
         """Whether some tasks may not be meant."""
         return not (self.type is None and self.text is None and self.since is None and self.until is None)
+
+    def most_bytes(self, *, brief: bool) -> int | None:
+        """Return how much must be read of each payload and result; None: all. `brief`: their beginning is enough to be shown."""
+        searched = self.text is not None and "payload" in self.parts
+        return BRIEF_BYTES if brief and not searched else None
 
     def fits(self, task: TaskInfo, score: bytes = b"") -> bool:
         """Whether a task is meant; `score` is that of its place in the set of its state, if it is known."""

@@ -29,6 +29,7 @@ class ListTasks(Criteria, frozen=True, kw_only=True):
         page: Counts from 0.
         size: Tasks on a page: 1 to 1,000. Default 20.
         group: The group, for aggregating tasks.
+        brief: The first 1,024 bytes of payloads and results are enough. Default: they are told whole.
 
     With criteria, the first 10,000 tasks of the state are looked at.
 
@@ -39,6 +40,7 @@ class ListTasks(Criteria, frozen=True, kw_only=True):
     page: int = 0
     size: int = 20
     group: str | None = None
+    brief: bool = False
 
 
 class TaskPage(Struct, frozen=True):
@@ -95,6 +97,7 @@ class ScanTasks(Criteria, frozen=True, kw_only=True):
         cursor: Where to begin; '' is the beginning.
         size: How many tasks at most: 1 to 1,000. Default 20.
         group: The group, for aggregating tasks.
+        brief: The first 1,024 bytes of payloads and results are enough. Default: they are told whole.
 
     """
 
@@ -103,6 +106,7 @@ class ScanTasks(Criteria, frozen=True, kw_only=True):
     cursor: str = ""
     size: int = 20
     group: str | None = None
+    brief: bool = False
 
 
 class TaskChunk(Struct, frozen=True):

@@ -94,7 +94,7 @@ class TaskScan:
         while looked_at < SCAN_LIMIT:
             places = await self._scan.places(queue, query.state, group=query.group, after=place, count=step)
             at_end = len(places) < step
-            tasks = await self._scan.tasks(queue, query.state, places)
+            tasks = await self._scan.tasks(queue, query.state, places, query.most_bytes(brief=query.brief))
             for number, task in enumerate(tasks):
                 if task is not None and query.fits(task, places[number].at):
                     found.append(task)
@@ -152,7 +152,8 @@ class TaskScan:
         """
         chosen = list(places)
         if command.choosy:
-            tasks = await self._scan.tasks(command.queue, command.state, places)
+            most = command.most_bytes(brief=True)
+            tasks = await self._scan.tasks(command.queue, command.state, places, most)
             pairs = zip(places, tasks, strict=True)
             chosen = [place for place, task in pairs if task is not None and command.fits(task, place.at)]
         ids = [place.id.decode(errors="replace") for place in chosen]

@@ -39,7 +39,8 @@ class TaskSearch:
             if query.choosy or query.state is TaskState.AGGREGATING:
                 return await self._filtered_page(queue, query)
             (info,) = await self._inspector.queue_infos([queue])
-            tasks = await self._inspector.tasks(queue, query.state, page=query.page, size=query.size)
+            most = query.most_bytes(brief=query.brief)
+            tasks = await self._inspector.tasks(queue, query.state, page=query.page, size=query.size, most_bytes=most)
             return TaskPage(tasks, getattr(info, query.state))
         except QueueNotFound:
             if query.queue is None:
@@ -49,7 +50,8 @@ class TaskSearch:
     async def _filtered_page(self, queue: str, query: ListTasks) -> TaskPage:
         found: list[TaskInfo] = []
         looked_at = 0
-        async for tasks in self._pages(queue, query.state, query.group):
+        most = query.most_bytes(brief=query.brief)
+        async for tasks in self._pages(queue, query.state, query.group, most):
             found += filter(query.fits, tasks)
             looked_at += MAX_PAGE_SIZE
             if looked_at >= SCAN_LIMIT:
@@ -57,9 +59,13 @@ class TaskSearch:
         first = query.page * query.size
         return TaskPage(found[first : first + query.size], len(found))
 
-    async def _pages(self, queue: str, state: TaskState, group: str | None) -> AsyncIterator[list[TaskInfo]]:
+    async def _pages(
+        self, queue: str, state: TaskState, group: str | None, most_bytes: int | None
+    ) -> AsyncIterator[list[TaskInfo]]:
         number = 0
-        while tasks := await self._inspector.tasks(queue, state, page=number, size=MAX_PAGE_SIZE, group=group):
+        while tasks := await self._inspector.tasks(
+            queue, state, page=number, size=MAX_PAGE_SIZE, group=group, most_bytes=most_bytes
+        ):
             yield tasks
             number += 1
 
@@ -74,7 +80,9 @@ class TaskSearch:
         sizes = await group_sizes(self._inspector, info, query.state, query.group)
         total = sum(sizes.values())
         if not query.choosy:
-            sample = await self._inspector.tasks(queue, query.state, size=_SAMPLE, group=next(iter(sizes), None))
+            group = next(iter(sizes), None)
+            most = query.most_bytes(brief=True)
+            sample = await self._inspector.tasks(queue, query.state, size=_SAMPLE, group=group, most_bytes=most)
             return Selection(queue=queue, state=query.state, group=query.group, count=total, sample=tuple(sample))
         return await self._scan(queue, query, sizes, progress)
 
@@ -87,7 +95,7 @@ class TaskSearch:
         most = total if query.limit is None else min(total, query.limit)
         looked_at = 0
         for group in sizes:
-            async for tasks in self._pages(queue, query.state, group):
+            async for tasks in self._pages(queue, query.state, group, query.most_bytes(brief=True)):
                 found = [task for task in tasks[: most - looked_at] if query.fits(task)]
                 ids += (task.id for task in found)
                 sample += found[: _SAMPLE - len(sample)]

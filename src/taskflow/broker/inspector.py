@@ -178,11 +178,19 @@ class Inspector:
         raise TaskNotFound(task_id, queue)
 
     async def tasks(
-        self, queue: str, state: TaskState, *, page: int = 0, size: int = 20, group: str | None = None
+        self,
+        queue: str,
+        state: TaskState,
+        *,
+        page: int = 0,
+        size: int = 20,
+        group: str | None = None,
+        most_bytes: int | None = None,
     ) -> list[TaskInfo]:
         """Return one page of a queue's tasks in a state.
 
-        The next to run, to fall due or to end stands first; of ended tasks, the newest. `page` counts from 0.
+        The next to run, to fall due or to end stands first; of ended tasks, the newest. `page` counts from 0. With `most_bytes`,
+        what is longer of payloads and results is cut off: they can be large, and a page has many.
 
         Raises:
             QueueNotFound: There is no such queue.
@@ -193,7 +201,7 @@ class Inspector:
         ids = await self._ids(keys, state, page * size, page * size + size - 1, group)
         if not ids:
             return []
-        (replies,) = await self._broker.run([read_call(keys, ids)])
+        (replies,) = await self._broker.run([read_call(keys, ids, most_bytes)])
         found = read_tasks(queue, state, ids, replies, now=self._broker.clock.now())
         return [task for task in found if task is not None]
 

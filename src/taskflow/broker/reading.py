@@ -28,9 +28,9 @@ def key_of(keys: QueueKeys, state: TaskState, group: str | None = None) -> str:
     return keys.group(group or "") if state is TaskState.AGGREGATING else keys.prefix + state.value
 
 
-def read_call(keys: QueueKeys, ids: Sequence[bytes]) -> Call:
-    """Return the call that reads tasks of a queue."""
-    return Call(READ, (keys.lease,), [keys.prefix, keys.due, *ids])
+def read_call(keys: QueueKeys, ids: Sequence[bytes], most_bytes: int | None = None) -> Call:
+    """Return the call that reads tasks of a queue; of each payload and result so many bytes at most."""
+    return Call(READ, (keys.lease,), [keys.prefix, keys.due, "" if most_bytes is None else most_bytes, *ids])
 
 
 def is_task(reply: Sequence[Any] | None) -> bool:

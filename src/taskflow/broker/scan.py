@@ -45,10 +45,15 @@ class Scan:
         (flat,) = await self._broker.run([Call(SCAN, (key,), [kind, count, after.id, after.at])])
         return [Place(task_id, at) for task_id, at in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def tasks(self, queue: str, state: TaskState, places: Sequence[Place]) -> list[TaskInfo | None]:
-        """Return for each place what is known of its task; None for one that has left the state."""
+    async def tasks(
+        self, queue: str, state: TaskState, places: Sequence[Place], most_bytes: int | None = None
+    ) -> list[TaskInfo | None]:
+        """Return for each place what is known of its task; None for one that has left the state.
+
+        With `most_bytes`, what is longer of payloads and results is cut off.
+        """
         if not places:
             return []
         ids = [place.id for place in places]
-        (replies,) = await self._broker.run([read_call(queue_keys(queue), ids)])
+        (replies,) = await self._broker.run([read_call(queue_keys(queue), ids, most_bytes)])
         return read_tasks(queue, state, ids, replies, now=self._broker.clock.now())

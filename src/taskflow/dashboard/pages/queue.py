@@ -117,11 +117,12 @@ async def _listing(
     """Return the tasks of a page. Pages of what was searched for, and of groups, have no numbers: each names the next."""
     if criteria.choosy or state is TaskState.AGGREGATING:
         cursor = request.asked("cursor", "")
-        scan = ScanTasks(queue=queue, state=state, group=group, size=SIZE, cursor=cursor, **structs.asdict(criteria))
+        wanted = structs.asdict(criteria)
+        scan = ScanTasks(queue=queue, state=state, group=group, size=SIZE, cursor=cursor, brief=True, **wanted)
         chunk = await request.service.scan.find(scan)
         return Listing(tasks=chunk.tasks, begun=bool(cursor), cursor=chunk.next_cursor)
     number = request.asked_number("page")
-    query = ListTasks(queue=queue, state=state, page=number, size=SIZE)
+    query = ListTasks(queue=queue, state=state, page=number, size=SIZE, brief=True)
 
     async def read() -> Listing:
         found = await request.service.list(query)

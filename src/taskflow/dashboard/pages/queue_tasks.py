@@ -153,9 +153,8 @@ async def _count(
         raise InvalidOption("group", "name the group whose tasks are looked for")
     ends_at, count, cursor = time.monotonic() + COUNT_SECONDS, 0, ""
     while True:
-        scan = ScanTasks(
-            queue=queue, state=state, group=group, size=MAX_PAGE_SIZE, cursor=cursor, **structs.asdict(criteria)
-        )
+        wanted = structs.asdict(criteria)
+        scan = ScanTasks(queue=queue, state=state, group=group, size=MAX_PAGE_SIZE, cursor=cursor, brief=True, **wanted)
         chunk = await request.service.scan.find(scan)
         count += len(chunk.tasks)
         if chunk.next_cursor is None:
