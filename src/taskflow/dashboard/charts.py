@@ -14,8 +14,10 @@ WIDTH = 280
 """In units that are about pixels."""
 HEIGHT = 130
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 6, 8, 20
-_TIMES = 4
-"""Into how many parts the time is divided."""
+_TIMES = 3
+"""Into how many parts the time is divided: so many labels have room."""
+_PARTS = 4
+"""Into how many parts an axis is divided that has nothing to show."""
 _NUMBERS = ((1, 4), (2, 4), (4, 4), (5, 5), (10, 5))
 """Where an axis of numbers may end, times a power of ten, and into how many parts it is then divided."""
 _SECONDS = (
@@ -120,7 +122,7 @@ def line_chart(
 def numbers(greatest: float) -> Sequence[float]:
     """Return a grid for numbers: its lines are at 1, 2, 2.5 or 5 with zeros, or multiples of these."""
     if greatest <= 0:
-        return _grid(1.0, _TIMES)
+        return _grid(1.0, _PARTS)
     power = 10.0 ** math.floor(math.log10(greatest))
     top, parts = next((top * power, parts) for top, parts in _NUMBERS if top * power >= greatest * _NEARLY)
     return _grid(top, parts)
@@ -128,7 +130,7 @@ def numbers(greatest: float) -> Sequence[float]:
 
 def counts(greatest: float) -> Sequence[float]:
     """Return a grid for numbers of things, of which there are no halves."""
-    return numbers(max(greatest, _TIMES))
+    return numbers(max(greatest, _PARTS))
 
 
 def seconds(greatest: float) -> Sequence[float]:
