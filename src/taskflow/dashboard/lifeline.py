@@ -57,10 +57,11 @@ def _past(info: TaskInfo) -> Iterator[Moment]:
 
 
 def _now(info: TaskInfo, past: list[Moment]) -> Iterator[Moment]:
-    """Yield what is so now, most of it without a time of its own."""
-    if (
-        info.state is TaskState.ARCHIVED
-    ):  # the set counts whole seconds, so by its time this may precede the last failure
+    """Yield what is so now, most of it without a time of its own.
+
+    Of an archived task it has one, which is not sorted in: it counts whole seconds, and may precede the failure before it.
+    """
+    if info.state is TaskState.ARCHIVED:
         yield Moment(info.archived_at, "Cancelled" if info.cancelled else "Archived: it is not tried again", "bad")
     elif info.state is TaskState.AGGREGATING:
         yield Moment(None, "Waits for others of its group", "info", info.group or "")
