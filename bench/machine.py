@@ -45,9 +45,16 @@ def busy_note(load: float, cores: int) -> list[str]:
 
 
 def _processor() -> str:
-    lines = _CPU_FACTS.read_text().splitlines() if _CPU_FACTS.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    """Return the processor's name, with what tells generations of the same name apart."""
+    text = _CPU_FACTS.read_text() if _CPU_FACTS.exists() else ""
+    first = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    known = {name.strip(): value.strip() for name, _, value in first}
+    if "model name" not in known:
+        return platform.machine()
+    more = [
+        f"{name.removeprefix('cpu ')} {known[name]}" for name in ("cpu family", "model", "cpu MHz") if name in known
+    ]
+    return f"{known['model name']} ({', '.join(more)})" if more else known["model name"]
 
 
 def _server() -> str:
