@@ -51,10 +51,9 @@ def _processor() -> str:
     known = {name.strip(): value.strip() for name, _, value in first}
     if "model name" not in known:
         return platform.machine()
-    more = [
-        f"{name.removeprefix('cpu ')} {known[name]}" for name in ("cpu family", "model", "cpu MHz") if name in known
-    ]
-    return f"{known['model name']} ({', '.join(more)})" if more else known["model name"]
+    more = {"cpu family": "family {}", "model": "model {}", "cpu MHz": "{} MHz"}
+    told = [words.format(known[name].partition(".")[0]) for name, words in more.items() if name in known]
+    return f"{known['model name']} ({', '.join(told)})" if told else known["model name"]
 
 
 def _server() -> str:

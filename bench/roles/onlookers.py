@@ -1,6 +1,6 @@
 """Dashboards that are kept open: each shows the page, follows the changes, and asks for the page when there is one, as the script does.
 
-At most every 2 s, and less often where the answer takes long: it waits for answers a twentieth of the time at most.
+At most every 2 s, and less often where the answer takes long: it waits for answers a tenth of the time at most.
 Answers: once when all are open; at the end of the input, how many pages they were given.
 """
 
@@ -17,7 +17,7 @@ from bench.roles import speech
 from taskflow.cli import loop
 
 _PAUSE = 2.0
-_SHARE = 20
+_SHARE = 10
 _HEADERS = {"Accept": "text/html", "X-TaskFlow-Live": "1"}
 
 

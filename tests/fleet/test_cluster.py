@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+from redis.asyncio.cluster import ClusterNode
 
 from fleet.conftest import QUEUES, Start
 from support.invariants import check_invariants
-from support.topologies import ClusterSetup
+from support.topologies import ClusterSetup, connections
 from support.waiting import wait_until
 from taskflow import BrokerUnavailable, Inspector, SyncClient, Task, TaskContext, TaskFlow, TaskInfo, TaskOptions
 from taskflow.application.service import TaskService
@@ -237,3 +238,22 @@ async def test_the_queues_of_all_nodes_are_seen_at_a_glance(app: TaskFlow, admin
         assert sum(node.keys for node in redis_info.nodes) > len(QUEUES)
         assert (await service.type_stats())["note"].succeeded == len(QUEUES)
         await service.findings()
+
+
+async def test_closing_leaves_no_connection_though_nodes_are_gone(
+    app: TaskFlow, topology: ClusterSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection to a node that has just died may be reset while it is closed."""
+    disconnect = ClusterNode.disconnect
+
+    async def reset(node: ClusterNode) -> None:
+        await disconnect(node)
+        raise ConnectionResetError
+
+    await app.client.enqueue("note", queue="a")
+    assert connections(topology)
+    monkeypatch.setattr(ClusterNode, "disconnect", reset)
+
+    await app.close()
+
+    await wait_until(lambda: not connections(topology))

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Literal
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, Route, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, Route, async_playwright, expect
 
 from support import servers
 
@@ -29,6 +29,7 @@ def find_chromium() -> str:
 async def chromium() -> AsyncIterator[Browser]:
     """Start the browser; it is closed at the end."""
     program = find_chromium()
+    expect.set_options(timeout=TIMEOUT_MS)
     async with async_playwright() as playwright:
         # Without its sandbox, which a container's root may not set up. It is shown pages of this machine alone.
         browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])

@@ -173,10 +173,15 @@ class ClusterLink:
         return {node.name: reply for node, (reply,) in zip(nodes, answers, strict=True)}
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, those to nodes that are gone too: the library gives up at the first that it cannot close."""
         for link in self._links.values():
             await link.close()
-        await self._cluster.aclose()
+        manager = self._cluster.nodes_manager
+        for node in (*manager.nodes_cache.values(), *manager.startup_nodes.values()):
+            with suppress(RedisError, OSError):
+                await node.disconnect()
+        with suppress(RedisError, OSError):
+            await self._cluster.aclose()
 
 
 def execute_blocking(client: redis.RedisCluster, command: Command) -> Any:

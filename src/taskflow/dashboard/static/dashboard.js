@@ -46,7 +46,7 @@
   const toggle = one("[data-live-toggle]");
   const live = { source: null, timer: 0, asked: false, busy: false, again: false, last: 0, took: 0, paused: false };
   const PAUSE = 2000;
-  const SHARE = 20; // a refresh takes a twentieth of the time at most, so that a busy server is asked less often
+  const SHARE = 10; // a refresh takes a tenth of the time at most, so that a busy server is asked less often
 
   const say = (state, word) => {
     if (!toggle) return;
