@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskflow.dashboard.charts import Series, line_chart, numbers, seconds, sparkline
+from taskflow.dashboard.charts import Series, line_chart, numbers, seconds
 from taskflow.dashboard.values import preview, shown
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,8 +86,3 @@ def test_the_lines_of_a_grid_of_times_are_at_round_times(greatest: float, lines:
 def test_a_chart_of_nothing_says_so() -> None:
     assert line_chart("Tasks", [], [Series("done", "series-ok", [])]).empty
     assert line_chart("Tasks", [BEGIN], [Series("done", "series-ok", [None])]).empty
-
-
-def test_a_small_line_keeps_within_its_frame() -> None:
-    assert sparkline([0, 5, 10]) == "M1 23L48 12L95 1"
-    assert sparkline([]) == ""

@@ -143,12 +143,6 @@ def seconds(greatest: float) -> Sequence[float]:
     return [value * _DAY for value in numbers(greatest / _DAY)]
 
 
-def sparkline(values: Numbers, width: int = 96, height: int = 24) -> str:
-    """Return the path of a small line without axes; '' if there is nothing to draw."""
-    top = max((value for value in values if value is not None), default=0.0)
-    return _path(values, _Scale(0, max(len(values) - 1, 1), 1, width - 1), _Scale(0, top or 1, height - 1, 1))
-
-
 class _Scale:
     """Maps values to places in the picture."""
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from taskflow import wording
-from taskflow.dashboard import charts, values
+from taskflow.dashboard import values
 from taskflow.dashboard.frame import Frame
 
 CONTENT_POLICY = (
@@ -74,7 +74,6 @@ def _environment() -> Environment:
         "relative": wording.relative,
         "absolute": values.absolute,
         "machine_time": values.machine_time,
-        "sparkline": charts.sparkline,
     }
     return found
 
