@@ -135,7 +135,7 @@ def test_a_port_that_is_taken(run: Run, modules: Path, taken_port: int) -> None:
 
 
 def test_an_api_for_the_world_without_keys(run: Run) -> None:
-    assert "api.auth.disabled" in fails(run, "api", "--host", "0.0.0.0")  # noqa: S104 - it refuses
+    assert "api.auth.disabled" in fails(run, "api", "--host", "0.0.0.0", "--port", "0")  # noqa: S104 - it refuses
 
 
 @pytest.mark.parametrize(
