@@ -76,6 +76,11 @@ class Offer(Struct, frozen=True, kw_only=True):
         return _ASKED_OF_ONE.get(self.action, "")
 
     @property
+    def yes_of_one(self) -> str:
+        """What the button says that does it after that question."""
+        return "Stop it" if self.action == "cancel" else self.label
+
+    @property
     def yes(self) -> str:
         """What the button says that does it after the question: another one beside it says Cancel."""
         return "Cancel them" if self.action == "cancel" else self.label

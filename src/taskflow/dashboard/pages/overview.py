@@ -20,7 +20,7 @@ from taskflow.dashboard.request import PageRequest
 
 FRESH = 1.0
 """For how many seconds what was read for one viewer is shown to others."""
-FINDINGS_FRESH = 5.0
+_FINDINGS_FRESH = 5.0
 SPANS = tuple(RESOLUTIONS)
 
 
@@ -65,7 +65,7 @@ async def show(request: PageRequest) -> Response[bytes]:
     charts = await charted(request, None, span)
     seen = await see(request)
     overview = seen.overview
-    findings = await request.glance("findings", FINDINGS_FRESH, lambda: request.service.findings(overview))
+    findings = await attention(request, overview)
     return request.page(
         "overview.html",
         overview=overview,
@@ -85,6 +85,11 @@ async def see(request: PageRequest) -> Seen:
         return Seen(await request.service.overview())
 
     return await request.glance("overview", FRESH, read)
+
+
+async def attention(request: PageRequest, overview: Overview | None = None) -> Sequence[Finding]:
+    """Return what needs attention; whoever has read the overview gives it, so that it is not read again."""
+    return await request.glance("findings", _FINDINGS_FRESH, lambda: request.service.findings(overview))
 
 
 async def charted(request: PageRequest, queue: str | None, span: str) -> Charted:

@@ -10,7 +10,7 @@ from litestar import Response, get, post
 from taskflow.application.commands import RemoveQueue
 from taskflow.application.overview import QueueOverview
 from taskflow.dashboard.messages import Undo
-from taskflow.dashboard.pages.overview import FINDINGS_FRESH, marks, see
+from taskflow.dashboard.pages.overview import attention, marks, see
 from taskflow.dashboard.request import PageRequest
 from taskflow.wording import many
 
@@ -30,7 +30,7 @@ async def show(request: PageRequest) -> Response[bytes]:
     """Show all queues, or those whose name holds `q`, in the order that `by` says."""
     text, by = request.asked("q", ""), request.asked("by", "")
     overview = (await see(request)).overview
-    findings = await request.glance("findings", FINDINGS_FRESH, request.service.findings)
+    findings = await attention(request, overview)
     found = [queue for queue in overview.queues if text in queue.info.queue]
     if by in _ORDERS:
         found.sort(key=_ORDERS[by], reverse=True)

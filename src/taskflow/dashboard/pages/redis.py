@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Response, get
 
-from taskflow.dashboard.pages.overview import FINDINGS_FRESH, FRESH
+from taskflow.dashboard.pages.overview import FRESH, attention
 from taskflow.dashboard.request import PageRequest
 
 
@@ -12,7 +12,7 @@ from taskflow.dashboard.request import PageRequest
 async def show(request: PageRequest) -> Response[bytes]:
     """Show what the servers say of themselves."""
     redis = await request.glance("redis", FRESH, request.service.redis_info)
-    findings = await request.glance("findings", FINDINGS_FRESH, request.service.findings)
+    findings = await attention(request)
     return request.page(
         "redis.html", redis=redis, findings=[finding for finding in findings if finding.target == "redis"]
     )

@@ -38,7 +38,7 @@ async def cancel(request: PageRequest) -> Response[bytes]:
     queue, task_id = _subject(request)
     if not request.confirmed:
         info = await request.service.get(GetTask(task_id, queue))
-        return _ask(request, info, "cancel", "Stop it")
+        return _ask(request, info, "cancel")
     state = await request.service.cancel(CancelTask(task_id, queue))
     request.audit("task cancelled", task_id=task_id, state=state.value)
     text = "The task is told to stop." if state is TaskState.ACTIVE else "The task is cancelled."
@@ -51,17 +51,17 @@ async def delete(request: PageRequest) -> Response[bytes]:
     queue, task_id = _subject(request)
     info = await request.service.get(GetTask(task_id, queue))
     if not request.confirmed:
-        return _ask(request, info, "delete", "Delete")
+        return _ask(request, info, "delete")
     await request.service.delete(DeleteTask(task_id, queue))
     request.audit("task deleted", task_id=task_id)
     to = request.to_page("/queue", name=queue, state=info.state.value)
     return request.done(f"The task {task_id} is deleted.", to=to)
 
 
-def _ask(request: PageRequest, info: TaskInfo, action: Action, label: str) -> Response[bytes]:
+def _ask(request: PageRequest, info: TaskInfo, action: Action) -> Response[bytes]:
     """Ask whether it is meant. Raises `InvalidTaskState` if it cannot be done."""
-    question = offer_of(action, info.state).question_of_one
-    return request.ask(question, label=label, detail=f"It is {info.state.value}: {info.type}, {info.id}")
+    offer, detail = offer_of(action, info.state), f"It is {info.state.value}: {info.type}, {info.id}"
+    return request.ask(offer.question_of_one, label=offer.yes_of_one, detail=detail)
 
 
 def _subject(request: PageRequest) -> tuple[str, str]:
