@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
 import pytest
 
 from support.clock import MovableClock
 from support.store import Store
 from support.tasks import enqueue, placement, stranger, take, taken
 from taskflow import Broker
-from taskflow.broker.delivery import Done, Requeue, Settled
+from taskflow.broker.delivery import Begun, Done, Requeue, Settled
+from taskflow.broker.scripts import Call
 
 pytestmark = pytest.mark.usefixtures("invariants_hold")
 
@@ -110,6 +115,73 @@ async def test_a_result_is_written_while_the_task_runs(broker: Broker, store: St
     await broker.settle([(delivery, Done())])
     assert not await broker.write_result(delivery, b"late")
     assert store.hash("a") == {}
+
+
+class Overtaken(Broker):
+    """The first call of a script after `meanwhile` was set is made, and another program is faster on its way to Redis."""
+
+    meanwhile: Callable[[], Awaitable[Any]] | None = None
+
+    async def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Run the calls, after what happens meanwhile."""
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return await super().run(calls)
+
+
+@pytest.fixture
+async def overtaken(redis_url: str, clock: MovableClock) -> AsyncIterator[Overtaken]:
+    broker = Overtaken(redis_url, clock=clock)
+    yield broker
+    await broker.close()
+
+
+async def test_a_beat_that_overtakes_a_result_does_not_cost_the_task(
+    broker: Broker, overtaken: Overtaken, store: Store, clock: MovableClock
+) -> None:
+    """The heartbeat is a thread of its own: the result was sent with the lease's former end."""
+    (delivery,) = await taken(broker, placement("a"))
+    clock.advance(1)
+    overtaken.meanwhile = partial(broker.extend, [delivery])
+
+    assert await overtaken.write_result(delivery, b"half")
+
+    assert store.hash("a")["result"] == b"half"
+    assert overtaken.meanwhile is None
+
+
+async def test_a_beat_that_overtakes_the_begin_of_a_suspect_does_not_cost_its_turn(
+    broker: Broker, overtaken: Overtaken, store: Store, clock: MovableClock
+) -> None:
+    (delivery,) = await taken(broker, placement("a"))
+    store.client.hdel(store.key("t:a"), "started_at")
+    clock.advance(1)
+    overtaken.meanwhile = partial(broker.extend, [delivery])
+
+    assert await overtaken.begin(delivery) is Begun.BEGUN
+
+    assert "started_at" in store.hash("a")
+
+
+async def test_a_lease_that_is_lost_on_the_way_is_refused(
+    broker: Broker, overtaken: Overtaken, store: Store, clock: MovableClock
+) -> None:
+    """Also if a beat was under way, so that another end was proposed."""
+    (delivery,) = await taken(broker, placement("a"))
+
+    async def lose() -> None:
+        await broker.settle([(delivery, Requeue())])
+        clock.advance(1)
+        await take(broker, owner="server:2")
+        await broker.extend([delivery])
+
+    overtaken.meanwhile = lose
+
+    assert not await overtaken.write_result(delivery, b"zombie")
+
+    assert delivery.lost
+    assert "result" not in store.hash("a")
 
 
 # -- expired and orphans ----------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from conftest import StartWorker, WaitUntil
 from support.store import Store
 from support.tasks import enqueue, placement, take
 from taskflow import Broker, Client, Inspector, Task, TaskContext, TaskFlow
-from taskflow.broker.delivery import begin_call
 from taskflow.worker import quarantine
 from taskflow.worker.maintenance import Maintenance
 
@@ -252,7 +251,7 @@ async def test_a_death_counts_only_for_what_was_begun(broker: Broker, store: Sto
         "runs": True,
         "plain": False,
     }
-    await broker.run([begin_call(held["runs"], now_ns=broker.clock.now_ns())])
+    await broker.begin(held["runs"])
     for task_id in held:
         store.client.zadd(store.key("lease"), {task_id: time.time() - 60.5})
 

@@ -24,8 +24,8 @@ from taskflow.wire import notice
 from taskflow.wire.keys import ENDED_CHANNEL, QueueKeys, day_name, queue_keys
 from taskflow.wire.message import TaskMessage
 
-DEQUEUE, BEGIN, DONE, COMPLETE, RETRY, ARCHIVE, REQUEUE = map(
-    Script, ("dequeue", "begin", "done", "complete", "retry", "archive", "requeue")
+DEQUEUE, BEGIN, RESULT, DONE, COMPLETE, RETRY, ARCHIVE, REQUEUE = map(
+    Script, ("dequeue", "begin", "result", "done", "complete", "retry", "archive", "requeue")
 )
 STATS_SECONDS = 90 * 24 * 3600
 """How long daily counters are kept: 90 days, as in asynq."""
@@ -144,6 +144,14 @@ class Settled(IntEnum):
     REFUSED = 0
     SETTLED = 1
     CANCELLED_MEANWHILE = 2
+
+
+class Begun(IntEnum):
+    """What begin.lua answers for a suspect."""
+
+    REFUSED = 0
+    BEGUN = 1
+    TO_BE_STOPPED = 2
 
 
 class Exchanged(Struct, frozen=True):
@@ -317,6 +325,13 @@ def begin_call(delivery: Delivery, *, now_ns: int) -> Call:
     keys = queue_keys(delivery.queue)
     task = keys.task_prefix.encode() + delivery.raw_id
     return Call(BEGIN, (keys.lease, task), [delivery.raw_id, delivery.tokens, now_ns])
+
+
+def result_call(delivery: Delivery, result: bytes) -> Call:
+    """Return the call that writes the result of a running task."""
+    keys = queue_keys(delivery.queue)
+    task = keys.task_prefix.encode() + delivery.raw_id
+    return Call(RESULT, (keys.lease, task), [delivery.raw_id, delivery.tokens, result])
 
 
 def read_deliveries(queue: str, reply: Sequence[bytes], token: str) -> list[Delivery]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from taskflow.broker.clock import Clock
 from taskflow.broker.cluster import ClusterLink
 from taskflow.broker.connection import COMMAND, Profile, Server
 from taskflow.broker.delivery import (
+    Begun,
     Delivery,
     Exchanged,
     Expired,
@@ -19,10 +20,12 @@ from taskflow.broker.delivery import (
     Pushed,
     Settled,
     Settlement,
+    begin_call,
     dequeue_call,
     read_deliveries,
     read_exchanged,
     read_settled,
+    result_call,
 )
 from taskflow.broker.known_queues import KnownQueues, queue_news
 from taskflow.broker.link import Link
@@ -31,8 +34,8 @@ from taskflow.broker.scripts import Call, Script
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.wire.keys import ALL_QUEUES, queue_keys
 
-RECLAIM, EXTEND, RESULT, FORWARD, EXPIRED, ORPHANS, CLEAN = map(
-    Script, ("reclaim", "extend", "result", "forward", "expired", "orphans", "clean")
+RECLAIM, EXTEND, FORWARD, EXPIRED, ORPHANS, CLEAN = map(
+    Script, ("reclaim", "extend", "forward", "expired", "orphans", "clean")
 )
 LEASE_SECONDS = 30.0
 """asynq's own lease; a heartbeat extends it long before its end."""
@@ -287,12 +290,25 @@ class Broker:
                     delivery.lost = True
         return [not delivery.lost for delivery in deliveries]
 
+    async def begin(self, delivery: Delivery) -> Begun:
+        """Begin a suspect that was leased and held back: from now on a death of its worker counts."""
+        now_ns = self.clock.now_ns()
+        return Begun(await self._run_leased(delivery, lambda: begin_call(delivery, now_ns=now_ns)))
+
     async def write_result(self, delivery: Delivery, result: bytes) -> bool:
         """Write the result of a running task; return whether its lease is still the delivery's."""
-        keys = queue_keys(delivery.queue)
-        task = keys.task_prefix.encode() + delivery.raw_id
-        args = [delivery.raw_id, delivery.tokens, result]
-        return bool((await self.run([Call(RESULT, (keys.lease, task), args)]))[0])
+        return await self._run_leased(delivery, lambda: result_call(delivery, result)) == 1
+
+    async def _run_leased(self, delivery: Delivery, call: Callable[[], Call]) -> int:
+        """Run a call that is refused (0) if the lease is another's; return what it answers.
+
+        A refusal says nothing if the heartbeat has moved the lease's end while the call was on its way.
+        """
+        while True:
+            tokens = delivery.tokens
+            (code,) = await self.run([call()])
+            if code or delivery.lost or delivery.tokens == tokens:
+                return int(code)
 
     # -- sweeps -------------------------------------------------------------------------------------------------------
 

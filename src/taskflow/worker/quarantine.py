@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import structlog
 
-from taskflow.broker.delivery import Delivery, Requeue, begin_call
+from taskflow.broker.delivery import Begun, Delivery, Requeue
 from taskflow.broker.queue import Broker
 from taskflow.errors import BrokerUnavailable, TaskFlowError
 from taskflow.worker.completer import Completer
@@ -102,7 +102,7 @@ class Quarantine:
 
     async def _run_alone(self, delivery: Delivery) -> None:
         try:
-            (code,) = await self._broker.run([begin_call(delivery, now_ns=self._broker.clock.now_ns())])
+            begun = await self._broker.begin(delivery)
         except TaskFlowError as error:
             if not isinstance(error, BrokerUnavailable):
                 _LOG.exception("Redis refused a queue's command; is another kind of value under its key?")
@@ -111,10 +111,10 @@ class Quarantine:
         if not self._waiting or self._waiting[0] is not delivery:
             return  # put back meanwhile
         self._waiting.popleft()
-        if code == 0:
+        if begun is Begun.REFUSED:
             self._leases.discard(delivery)
             return
-        delivery.cancelled = code != 1
+        delivery.cancelled = begun is Begun.TO_BE_STOPPED
         self._executor.start(delivery)
         await self._wait(lambda: delivery in self._leases)
         if delivery in self._leases:
