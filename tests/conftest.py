@@ -58,7 +58,7 @@ def redis_url(server: EmbeddedServer) -> Iterator[str]:
     with redis.Redis.from_url(server.url) as admin:
         admin.flushall()
         yield server.url
-        waiting.wait_until_sync(lambda: not _connections(admin), 2)
+        waiting.wait_until_sync(lambda: not _connections(admin), 10)
 
 
 def _connections(admin: redis.Redis) -> list[str]:
@@ -211,14 +211,14 @@ async def no_leftover_tasks() -> AsyncIterator[None]:
     """No asyncio task outlives a test."""
     yield
     own = asyncio.current_task()
-    await waiting.wait_until(lambda: asyncio.all_tasks() == {own}, 2)
+    await waiting.wait_until(lambda: asyncio.all_tasks() == {own}, 10)
 
 
 @pytest.fixture(autouse=True)
 def no_leftover_threads() -> Iterator[None]:
     """No thread of TaskFlow's outlives a test."""
     yield
-    waiting.wait_until_sync(lambda: not _threads(), 2)
+    waiting.wait_until_sync(lambda: not _threads(), 10)
 
 
 def _threads() -> list[str]:

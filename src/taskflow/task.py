@@ -6,7 +6,7 @@ Times are timezone-aware `datetime` in UTC, spans are `timedelta`; `None` means 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -63,11 +63,6 @@ def check_version(version: object) -> None:
 def close_types(task_type: str, known: Iterable[str]) -> list[str]:
     """Return up to three known types that look like one that is not."""
     return difflib.get_close_matches(task_type[:_LONGEST_COMPARED], known, n=3)
-
-
-def did_you_mean(close: Sequence[str]) -> str:
-    """Return the hint at similar names that ends an error's first words; nothing if there are none."""
-    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def check_queue(queue: object) -> None:

@@ -336,7 +336,7 @@ async def test_when_the_second_answer_is_lost_too_the_caller_is_told(proxy: Prox
 
 async def test_a_result_is_waited_for(client: Client, broker: Broker, wait_until: WaitUntil, raw: Any) -> None:
     info = await client.enqueue("t", retention=KEPT)
-    waiting = [asyncio.create_task(client.result(info, timeout=5)) for _ in range(3)]
+    waiting = [asyncio.create_task(client.result(info, timeout=20)) for _ in range(3)]
     await wait_until(lambda: raw.pubsub_numsub(f"taskflow:ended:{info.id}")[0][1] == 1)
     (delivery,) = await take(broker)
     started = asyncio.get_running_loop().time()
@@ -365,7 +365,7 @@ async def test_waiting_ends(client: Client, broker: Broker) -> None:
     (delivery,) = await take(broker)
     await broker.settle([(delivery, Archive("gave up"))])
     with pytest.raises(TaskFailed, match="gave up") as failed:
-        await client.result(info, timeout=5)
+        await client.result(info, timeout=20)
     assert not failed.value.cancelled
     with pytest.raises(TaskNotFound):
         await client.result("nobody")

@@ -219,7 +219,7 @@ async def test_the_next_task_may_be_enqueued_while_the_first_runs(
 
     second, third = [await client.enqueue("reindex", {"version": n}, unique=unique, retention=HOUR) for n in (2, 3)]
     go_on.set()
-    await client.result(second, timeout=5)
+    await client.result(second, timeout=20)
 
     assert first.id != second.id
     assert (third.id, third.existing) == (second.id, True)

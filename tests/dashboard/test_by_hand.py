@@ -93,7 +93,7 @@ async def test_what_a_list_offers_is_done_to_some_and_to_all(
             await page.get_by_role("checkbox", name=f"Select t {ids[0]}").check()
             await page.get_by_role("checkbox", name=f"Select t {ids[3]}").check()
             await page.locator("#selection").get_by_role("button", name=offer.label, exact=True).click()
-            await agree(page, offer.question(2))
+            await agree(page, offer.question(2).text)
             await said(page, offer.told(2))
             assert is_done(store, [ids[0], ids[3]], offer.action, state)
 
@@ -101,11 +101,12 @@ async def test_what_a_list_offers_is_done_to_some_and_to_all(
             await page.locator("#all-of-them summary").click()
             rest = COUNT if (offer.action, state) == ("cancel", "active") else COUNT - 2
             await page.get_by_role("button", name=f"{offer.label}: all").click()
+            question = offer.question(rest)
             if state == "aggregating":  # how many a group holds is counted when it is asked
-                await expect(page.get_by_role("heading", name=offer.question(rest))).to_be_visible()
-                await page.get_by_role("button", name=offer.yes, exact=True).click()
+                await expect(page.get_by_role("heading", name=question.text)).to_be_visible()
+                await page.get_by_role("button", name=question.yes, exact=True).click()
             else:
-                await agree(page, offer.question(rest))
+                await agree(page, question.text)
             await said(page, offer.told(rest))
             assert is_done(store, ids, offer.action, state)
 
@@ -176,7 +177,7 @@ async def test_a_group_is_run_or_deleted_from_the_list_of_groups(
     async with look() as window:
         page = await window.go("/groups")
         await page.get_by_role("button", name=f"{offer.label}: all of {GROUP}").click()
-        await agree(page, offer.question(COUNT))
+        await agree(page, offer.question(COUNT).text)
         await said(page, offer.told(COUNT))
         await expect(page.get_by_text("No task is in a group.")).to_be_visible()
     assert is_done(store, ids, action, "aggregating")

@@ -56,7 +56,7 @@ def test_what_is_offered_is_what_can_be_done() -> None:
 
 def test_questions_name_the_number() -> None:
     def asked(action: str, state: str, count: int, *, fitting: bool = False) -> str:
-        return offer_of(action, TaskState(state)).question(count, fitting=fitting)
+        return offer_of(action, TaskState(state)).question(count, fitting=fitting).text
 
     assert asked("delete", "archived", 1204) == "Delete 1,204 archived tasks?"
     assert asked("delete", "archived", 1) == "Delete 1 archived task?"

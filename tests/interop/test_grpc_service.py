@@ -74,7 +74,7 @@ async def test_go_hears_of_a_cancellation(
     await inspector.cancel(info.id)
 
     with pytest.raises(TaskFailed) as caught:
-        await client.result(info, timeout=5)
+        await client.result(info, timeout=20)
     assert caught.value.cancelled
     assert process.stdout is not None
     assert process.stdout.readline() == f"cancelled {info.id}\n"

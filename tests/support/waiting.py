@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-async def wait_until(condition: Callable[[], object | Awaitable[object]], timeout: float = 5.0) -> None:
+async def wait_until(condition: Callable[[], object | Awaitable[object]], timeout: float = 15.0) -> None:
     """Wait until a condition, plain or `async`, is true; fail after `timeout` seconds."""
     until = time.monotonic() + timeout
     while True:
@@ -22,7 +22,7 @@ async def wait_until(condition: Callable[[], object | Awaitable[object]], timeou
         await asyncio.sleep(0.005)
 
 
-def wait_until_sync(condition: Callable[[], object], timeout: float = 5.0) -> None:
+def wait_until_sync(condition: Callable[[], object], timeout: float = 15.0) -> None:
     """Do as `wait_until` does, in a blocking test."""
     until = time.monotonic() + timeout
     while not condition():

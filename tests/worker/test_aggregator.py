@@ -479,7 +479,7 @@ async def test_a_function_whose_set_is_lost_writes_nothing(
     await fill(broker, "a", "b")
     aggregator = make(endless, set_seconds=0.3, max_size=2)
     await aggregator.check()
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 20)
     aggregator.stop()  # or it would begin anew with what is back in the group
     clock.advance(100)
     assert await Groups(broker).reclaim(["default"]) == 2
@@ -504,7 +504,7 @@ async def test_a_worker_that_stops_puts_its_sets_back(
 
     worker = await start_worker(app, group_max_size=1, shutdown_timeout=0.1)
     await client.enqueue("note", task_id="a", group="g")
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 20)
     worker.stop()
 
     await wait_until(lambda: list(store.scores("g:g")) == ["a"])
@@ -524,7 +524,7 @@ async def test_a_worker_that_stops_lets_a_function_end_and_begins_no_other(
 
     worker = await start_worker(app, group_max_size=1)
     await client.enqueue("note", b"1", task_id="a", group="g")
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 20)
     worker.stop()
     await client.enqueue("note", b"2", task_id="b", group="h")
     asyncio.get_running_loop().call_later(0.6, go_on.set)  # time enough to look for groups once more

@@ -42,7 +42,7 @@ async def test_a_running_task_is_stopped_and_archived(
     assert await inspector.cancel(info.id) is TaskState.ACTIVE
 
     with pytest.raises(TaskFailed) as caught:
-        await client.result(info, timeout=5)
+        await client.result(info, timeout=20)
     assert caught.value.cancelled
     assert ended == ["cleaned up"]
     assert store.message(info.id).retried == 0
@@ -123,7 +123,7 @@ async def test_a_handler_that_swallows_the_cancellation_and_returns_has_succeede
     await wait_until(lambda: store.state(info.id) == "active")
     await inspector.cancel(info.id)
 
-    assert await client.result(info, timeout=5) == "finished all the same"
+    assert await client.result(info, timeout=20) == "finished all the same"
 
 
 async def test_a_handler_that_swallows_the_cancellation_keeps_its_slot_until_it_ends(
@@ -203,7 +203,7 @@ async def test_a_handler_that_swallows_every_cancellation_loses_its_task_and_kee
 
     assert [log["log_level"] for log in logs if log.get("task_id") == timed_out.id] == ["warning", "error"], "told once"
     assert worker._executor.free == 1
-    assert await client.result(await client.enqueue("next", retention=KEPT), timeout=5) == "next"
+    assert await client.result(await client.enqueue("next", retention=KEPT), timeout=20) == "next"
     release.set()
     await wait_until(lambda: worker._executor.free == 2)
     assert (await inspector.task(timed_out.id)).result is None

@@ -47,7 +47,7 @@ async def test_the_context_is_known_in_helpers_middleware_threads_and_child_task
 
     for task_type in ("loop", "thread"):
         info = await client.enqueue(task_type, retention=KEPT)
-        assert await client.result(info, timeout=5) == [info.id, info.id]
+        assert await client.result(info, timeout=20) == [info.id, info.id]
 
 
 async def test_tasks_that_run_side_by_side_see_each_their_own(
@@ -65,7 +65,7 @@ async def test_tasks_that_run_side_by_side_see_each_their_own(
 
     for info in infos:
         assert isinstance(info, TaskInfo)
-        assert await client.result(info, timeout=5) == info.id
+        assert await client.result(info, timeout=20) == info.id
 
 
 async def test_a_variable_that_middleware_sets_is_seen_by_the_handler_and_by_no_other_task(
@@ -91,8 +91,8 @@ async def test_a_variable_that_middleware_sets_is_seen_by_the_handler_and_by_no_
     for task_type in ("loop", "thread"):
         traced = await client.enqueue(task_type, retention=KEPT, headers={"trace": "abc"})
         plain = await client.enqueue(task_type, retention=KEPT)
-        assert await client.result(traced, timeout=5) == "abc"
-        assert await client.result(plain, timeout=5) == "none"
+        assert await client.result(traced, timeout=20) == "abc"
+        assert await client.result(plain, timeout=20) == "none"
 
 
 def test_where_no_task_runs_there_is_none() -> None:

@@ -49,7 +49,7 @@ def story() -> Story:
 
 
 async def run(client: Client, task_type: str, payload: Any = None, **options: Any) -> Any:
-    return await client.result(await client.enqueue(task_type, payload, retention=KEPT, **options), timeout=5)
+    return await client.result(await client.enqueue(task_type, payload, retention=KEPT, **options), timeout=20)
 
 
 # -- for the worker's life --------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ async def test_a_blocking_session_is_closed_when_its_task_is_stopped(
 
     worker = await start_worker(app)
     info = await client.enqueue("t")
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 20)
     worker.stop()
     worker.stop()
 
@@ -342,7 +342,7 @@ async def test_tasks_that_run_side_by_side_have_each_their_own(
 
     for info in infos:
         assert isinstance(info, TaskInfo)
-        assert await client.result(info, timeout=5) is True
+        assert await client.result(info, timeout=20) is True
 
 
 # -- beside the payload -----------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ async def test_a_dependency_is_no_part_of_the_payload(app: TaskFlow, client: Cli
     await start_worker(app)
 
     info = await handler.with_options(retention=KEPT).enqueue("ada", subject="Hi")
-    assert await client.result(info, timeout=5) == ["ada", 42, "Hi"]
+    assert await client.result(info, timeout=20) == ["ada", 42, "Hi"]
     assert await run(client, "t", {"to": "ada", "n": 7}) == ["ada", 42, "Hello"]
     assert await run(client, "raw", b"12345678") == 50
     with pytest.raises(TypeError, match="unexpected keyword argument 'n'"):

@@ -75,7 +75,7 @@ async def test_a_new_queue_is_found_at_once_when_a_client_names_it(
         if blocking:
             with SyncClient(redis_url) as sync:
                 info = sync.enqueue("t", queue=f"tenant-{number}", retention=KEPT)
-            await client.result(info, timeout=5)
+            await client.result(info, timeout=20)
         else:
             await run(client, f"tenant-{number}")
         waits.append(time.monotonic() - started)
@@ -120,12 +120,12 @@ async def test_what_runs_of_a_queue_that_is_left_ends_in_order(
 
     worker = await start_worker(app, queues=TENANTS)
     info = await client.enqueue("slow", queue="tenant-a", retention=KEPT)
-    await asyncio.wait_for(began.wait(), 5)
+    await asyncio.wait_for(began.wait(), 20)
     worker.queues.leave("tenant-a")
     await client.enqueue("t", queue="tenant-a")
     go_on.set()
 
-    await client.result(info, timeout=5)
+    await client.result(info, timeout=20)
     assert await run(client, "default") == "default"
     await wait_until(lambda: len(Store(raw, "tenant-a").list("pending")) == 1)
     assert Store(raw, "tenant-a").number("processed") == 1
@@ -142,7 +142,7 @@ async def test_queues_are_served_and_left_while_the_worker_works(
     assert await run(client, "late") == "late"
 
     worker.queues.serve("tenant-*")
-    assert await client.result(waiting, timeout=5) == "tenant-a"
+    assert await client.result(waiting, timeout=20) == "tenant-a"
     worker.queues.leave("tenant-*")
     await client.enqueue("t", queue="tenant-a")
     assert await run(client, "default") == "default"
@@ -173,10 +173,10 @@ async def test_due_tasks_of_a_found_queue_are_forwarded_and_cancelled_ones_stopp
 
     await start_worker(app, queues=TENANTS)
     later = await client.enqueue("t", queue="tenant-a", retention=KEPT, process_in=timedelta(seconds=0.3))
-    assert await client.result(later, timeout=5) == "tenant-a"
+    assert await client.result(later, timeout=20) == "tenant-a"
 
     info = await client.enqueue("endless", queue="tenant-b")
-    await asyncio.wait_for(began.wait(), 5)
+    await asyncio.wait_for(began.wait(), 20)
     await inspector.cancel(info.id, "tenant-b")
 
     async def archived() -> bool:

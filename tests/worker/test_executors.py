@@ -53,7 +53,7 @@ async def test_a_plain_function_runs_in_a_thread_of_its_own(
     await start_worker(app)
     info = await client.enqueue("t", {"n": 1}, retention=KEPT)
 
-    assert await client.result(info, timeout=5) == [1, False]
+    assert await client.result(info, timeout=20) == [1, False]
 
 
 async def test_threads_run_side_by_side(app: TaskFlow, client: Client, start_worker: StartWorker) -> None:
@@ -66,7 +66,7 @@ async def test_threads_run_side_by_side(app: TaskFlow, client: Client, start_wor
     await start_worker(app)
     infos = [await client.enqueue("t", retention=KEPT) for _ in range(4)]
 
-    assert sorted([await client.result(info, timeout=5) for info in infos]) == [0, 1, 2, 3]
+    assert sorted([await client.result(info, timeout=20) for info in infos]) == [0, 1, 2, 3]
 
 
 async def test_a_thread_that_goes_on_after_its_timeout_keeps_its_slot(
@@ -330,5 +330,5 @@ async def test_the_loop_stays_free_while_threads_work(app: TaskFlow, client: Cli
     await client.enqueue("thread")
     info = await client.enqueue("loop", retention=KEPT)
 
-    assert await client.result(info, timeout=5) == "ran"
+    assert await client.result(info, timeout=20) == "ran"
     go_on.set()

@@ -216,7 +216,7 @@ async def test_a_cancelled_task_is_cancelled_at_the_service(
     await inspector.cancel(info.id)
 
     with pytest.raises(TaskFailed) as caught:
-        await client.result(info, timeout=5)
+        await client.result(info, timeout=20)
     assert caught.value.cancelled
     seen = (await result_of(client, await enqueue(client, "seen")))["data"]
     assert info.id in seen["cancelled"]

@@ -58,7 +58,7 @@ async def test_a_task_is_posted_and_the_answer_is_its_result(
         headers={"traceparent": "00-1-2-01", "shop": "nörd\r\nX: y", "bad name": "-"},
     )
 
-    assert await client.result(info, timeout=5) == {"invoice": 7}
+    assert await client.result(info, timeout=20) == {"invoice": 7}
     (request,) = receiver.requests
     assert (request.method, request.path, request.body) == ("POST", "/tasks", b'{"customer":"ada"}')
     sent = request.headers
@@ -80,10 +80,10 @@ async def test_the_type_http_names_its_target(client: Client, receiver: Receiver
     await start_worker(targets(receiver, types=[]))
 
     first = await client.enqueue("http", {"target": "billing", "payload": {"a": [1]}}, retention=KEPT)
-    await client.result(first, timeout=5)
+    await client.result(first, timeout=20)
     second = await client.enqueue("http", {"target": "biling", "payload": None}, retention=KEPT)
     with pytest.raises(TaskFailed, match=r"no HTTP target 'biling' \(did you mean 'billing'"):
-        await client.result(second, timeout=5)
+        await client.result(second, timeout=20)
 
     assert receiver.bodies == [b'{"a":[1]}']
 
@@ -179,7 +179,7 @@ async def test_a_cancelled_task_ends_its_request(
     await inspector.cancel(info.id)
 
     with pytest.raises(TaskFailed) as caught:
-        await client.result(info, timeout=5)
+        await client.result(info, timeout=20)
     assert caught.value.cancelled
     held.set()
 
@@ -216,7 +216,7 @@ async def test_a_worker_that_stops_waits_for_the_answer(
     worker.stop()
     held.set()
 
-    assert await client.result(info, timeout=5) == b"done"
+    assert await client.result(info, timeout=20) == b"done"
 
 
 async def test_headers_hold_secrets_of_the_environment(
@@ -225,7 +225,7 @@ async def test_headers_hold_secrets_of_the_environment(
     headers = {"Authorization": "Bearer ${TOKEN}", "User-Agent": "shop", "X-Price": "$5"}
     await start_worker(targets(receiver, {"TOKEN": "s3cret"}, headers=headers))
 
-    await client.result(await client.enqueue("billing:invoice", retention=KEPT), timeout=5)
+    await client.result(await client.enqueue("billing:invoice", retention=KEPT), timeout=20)
 
     sent = receiver.requests[0].headers
     assert (sent["authorization"], sent["user-agent"], sent["x-price"]) == ("Bearer s3cret", "shop", "$5")

@@ -51,7 +51,7 @@ async def test_lifespans_surround_the_tasks_and_close_in_reverse(
 
     await client.enqueue("t")
     worker = await start_worker(app)
-    await asyncio.wait_for(began.wait(), 5)
+    await asyncio.wait_for(began.wait(), 20)
     worker.stop()
     await wait_until(lambda: worker._status == "stopped")
     go_on.set()
@@ -114,7 +114,7 @@ async def test_the_word_to_stop_ends_a_start_that_takes_long(app: TaskFlow, clie
     await client.enqueue("t")
     worker = app.worker(WorkerOptions())
     running = asyncio.create_task(worker.run())
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 20)
     assert not worker.ready.is_set()
     worker.stop()
 
@@ -177,7 +177,7 @@ async def test_context_variables_of_a_lifespan_are_seen_by_handlers_also_in_thre
 
     for task_type in ("loop", "thread"):
         info = await client.enqueue(task_type, retention=KEPT)
-        assert await client.result(info, timeout=5) == "acme"
+        assert await client.result(info, timeout=20) == "acme"
 
 
 async def test_a_registry_without_an_app_has_lifespans_too(
@@ -198,7 +198,7 @@ async def test_a_registry_without_an_app_has_lifespans_too(
     await start_worker(registry)
     info = await client.enqueue("t", retention=KEPT)
 
-    assert await client.result(info, timeout=5) == ["opened"]
+    assert await client.result(info, timeout=20) == ["opened"]
 
 
 async def test_two_workers_of_one_app_have_each_their_own(app: TaskFlow, redis_url: str) -> None:
@@ -212,7 +212,7 @@ async def test_two_workers_of_one_app_have_each_their_own(app: TaskFlow, redis_u
     for _ in range(2):
         worker = Worker(app.registry, redis_url)
         running = asyncio.create_task(worker.run())
-        await asyncio.wait_for(worker.ready.wait(), 5)
+        await asyncio.wait_for(worker.ready.wait(), 20)
         worker.stop()
         await running
 

@@ -61,7 +61,7 @@ async def test_tasks_that_come_one_by_one_count_too(
         return store.number("processed") == count
 
     worker, running = alive(app, max_tasks=9, concurrency=2, queues={"default": 1, "other": 1})
-    await asyncio.wait_for(worker.ready.wait(), 5)
+    await asyncio.wait_for(worker.ready.wait(), 20)
     for n in range(12):
         await client.enqueue("t")
         await wait_until(partial(processed, min(n + 1, 9)))
@@ -79,7 +79,7 @@ async def test_a_watch_that_ends_in_vain_leaves_the_last_task_to_another_queue(
     async def handler() -> None: ...
 
     worker, running = alive(app, max_tasks=9, concurrency=4, queues={"default": 1, "other": 1})
-    await asyncio.wait_for(worker.ready.wait(), 5)
+    await asyncio.wait_for(worker.ready.wait(), 20)
     await wait_until(lambda: worker._fetcher._armed == 2)
     await client.enqueue_many([Task("t")] * 12)
     await asyncio.wait_for(running, 5)

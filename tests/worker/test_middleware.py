@@ -139,7 +139,7 @@ async def test_a_layer_may_steer_the_task(
 
     assert await results(client, "t:open") == {"t:open": 1}
     with pytest.raises(TaskFailed, match="closed today"):
-        await client.result(closed, timeout=5)
+        await client.result(closed, timeout=20)
 
 
 async def test_a_layer_sees_a_payload_that_does_not_fit_and_a_timeout(

@@ -145,7 +145,7 @@ async def test_a_task_that_may_not_be_retried_is_archived_even_by_what_is_no_fai
     info = await client.enqueue("t", max_retries=0)
 
     with pytest.raises(TaskFailed, match="the other side is away"):
-        await client.result(info, timeout=5)
+        await client.result(info, timeout=20)
 
 
 async def test_a_predicate_that_raises_counts_as_a_failure(

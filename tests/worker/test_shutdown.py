@@ -149,7 +149,7 @@ async def test_a_signal_stops_the_worker(app: TaskFlow, redis_url: str, client: 
 
     worker = Worker(app.registry, redis_url, WorkerOptions(heartbeat=timedelta(seconds=0.2)))
     running = asyncio.create_task(worker.run_with_signals())
-    await asyncio.wait_for(worker.ready.wait(), 5)
+    await asyncio.wait_for(worker.ready.wait(), 20)
 
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -173,13 +173,13 @@ async def test_a_worker_that_is_cancelled_leaves_nothing_running(app: TaskFlow, 
     worker = Worker(app.registry, redis_url, WorkerOptions(heartbeat=timedelta(seconds=0.2)))
     running = asyncio.create_task(worker.run())
     await client.enqueue("t")
-    await asyncio.wait_for(began.wait(), 5)
+    await asyncio.wait_for(began.wait(), 20)
 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
-    await asyncio.wait_for(stopped.wait(), 5)
+    await asyncio.wait_for(stopped.wait(), 20)
 
 
 async def test_outcomes_are_settled_before_the_worker_ends(
@@ -195,7 +195,7 @@ async def test_outcomes_are_settled_before_the_worker_ends(
 
     worker = await start_worker(app, url=proxy.url)
     await client.enqueue("t")
-    await asyncio.wait_for(began.wait(), 5)
+    await asyncio.wait_for(began.wait(), 20)
     proxy.cut()
     worker.stop()
     go_on.set()

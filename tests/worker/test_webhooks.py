@@ -275,7 +275,7 @@ async def test_a_handler_does_not_see_the_header(app: TaskFlow, client: Client, 
     await start_worker(app)
     info = await client.enqueue("headers", callback_url=URL, headers={"a": "b"}, retention=timedelta(minutes=1))
 
-    assert await client.result(info, timeout=5) == {"a": "b"}
+    assert await client.result(info, timeout=20) == {"a": "b"}
 
 
 # -- what is noted, and by whom ---------------------------------------------------------------------------------------

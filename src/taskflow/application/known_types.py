@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from taskflow.broker.catalog import CatalogEntry, TaskCatalog, TaskType
 from taskflow.errors import InvalidPayload, InvalidTaskType
-from taskflow.task import close_types, did_you_mean
+from taskflow.errors.missing import did_you_mean
+from taskflow.task import close_types
 
 KEEP_SECONDS = 1.0
 """For how long what was read of the catalog is taken to be true. A type that is not in it is looked for at once."""

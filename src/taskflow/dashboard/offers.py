@@ -9,8 +9,9 @@ from msgspec import Struct
 
 from taskflow.application.commands import Action
 from taskflow.broker.steering import ARCHIVE, CANCEL, DELETE, RUN, Order
+from taskflow.dashboard.question import FINAL, Question
 from taskflow.errors import InvalidOption, InvalidTaskState
-from taskflow.task import TaskState
+from taskflow.task import TaskInfo, TaskState
 
 _ORDERS: Mapping[Action, Order] = {"run": RUN, "archive": ARCHIVE, "delete": DELETE, "cancel": CANCEL}
 _EVENTS: Mapping[Action, str] = {
@@ -34,7 +35,7 @@ _RUN_WORDS: Mapping[TaskState, tuple[str, str, str]] = {
 """The label, and the words around the tasks in the question."""
 _ASKED_OF_ONE: Mapping[Action, str] = {"delete": "Delete this task?", "cancel": "Stop this task for good?"}
 _DETAILS: Mapping[Action, str] = {
-    "delete": "This cannot be undone.",
+    "delete": FINAL,
     "cancel": "They are archived, and not tried again.",
     "archive": "They are not tried again unless somebody runs them.",
 }
@@ -71,42 +72,38 @@ class Offer(Struct, frozen=True, kw_only=True):
         return self.action in _ASKED_OF_ONE
 
     @property
-    def question_of_one(self) -> str:
-        """What is asked on a task's own page; '' for nothing."""
-        return _ASKED_OF_ONE.get(self.action, "")
-
-    @property
-    def yes_of_one(self) -> str:
-        """What the button says that does it after that question."""
-        return "Stop it" if self.action == "cancel" else self.label
-
-    @property
-    def yes(self) -> str:
-        """What the button says that does it after the question: another one beside it says Cancel."""
-        return "Cancel them" if self.action == "cancel" else self.label
-
-    @property
-    def detail(self) -> str:
-        """What is to be known beside the question."""
-        if self.action == "cancel" and self.state is TaskState.ACTIVE:
-            return "Their workers are told to stop them; then they are archived, and not tried again."
-        return _DETAILS.get(self.action, "")
-
-    @property
     def undo(self) -> tuple[Action, TaskState, str] | None:
         """The action that takes it back, the state in which the tasks then are, and its label; None: nothing does."""
         return _UNDO.get((self.action, self.state))
 
-    def question(self, count: int, *, fitting: bool = False) -> str:
-        """Return what is asked before it is done; `fitting`: to tasks that were searched for."""
+    def question_of(self, info: TaskInfo) -> Question | None:
+        """Return what is asked on a task's own page; None: nothing."""
+        if not self.grave:
+            return None
+        yes = "Stop it" if self.action == "cancel" else self.label
+        detail = f"It is {info.state}: {info.type}, {info.id}"
+        return Question(text=_ASKED_OF_ONE[self.action], yes=yes, detail=detail)
+
+    def question(self, count: int, *, fitting: bool = False) -> Question:
+        """Return what is asked before it is done to several; `fitting`: to tasks that were searched for."""
         return self._question(f"{count:,}", one=count == 1, fitting=fitting)
 
     @property
-    def pattern(self) -> str:
+    def pattern(self) -> Question:
         """The question for several tasks, with `#` for how many: the script knows when somebody selects."""
         return self._question("#", one=False, fitting=False)
 
-    def _question(self, number: str, *, one: bool, fitting: bool) -> str:
+    def _question(self, number: str, *, one: bool, fitting: bool) -> Question:
+        yes = "Cancel them" if self.action == "cancel" else self.label
+        return Question(text=self._text(number, one=one, fitting=fitting), yes=yes, detail=self._detail)
+
+    @property
+    def _detail(self) -> str:
+        if self.action == "cancel" and self.state is TaskState.ACTIVE:
+            return "Their workers are told to stop them; then they are archived, and not tried again."
+        return _DETAILS.get(self.action, "")
+
+    def _text(self, number: str, *, one: bool, fitting: bool) -> str:
         noun = "task" if one else "tasks"
         tasks = f"{number} {self.state} {noun}"
         if fitting:

@@ -18,6 +18,7 @@ from taskflow.dashboard.frame import Frame
 from taskflow.dashboard.glances import Glances
 from taskflow.dashboard.links import is_own, link
 from taskflow.dashboard.messages import Message, Undo
+from taskflow.dashboard.question import Question
 from taskflow.dashboard.rendering import render
 from taskflow.errors import InvalidOption
 
@@ -146,15 +147,11 @@ class PageRequest(ApiRequest):
         message = self.frame.message_cookie(Message(text=text, failed=failed, undo=undo))
         return self.redirect(to or self.back or "/", [message])
 
-    def ask(
-        self, question: str, *, label: str, detail: str = "", more: Mapping[str, str] | None = None
-    ) -> Response[bytes]:
+    def ask(self, question: Question, *, more: Mapping[str, str] | None = None) -> Response[bytes]:
         """Ask on a page of its own whether the form is meant; the same form is sent again, `confirmed`, if it is.
 
         Args:
-            question: What will happen, with its number: "Delete 1,204 archived tasks?"
-            label: What the button that does it says: "Delete".
-            detail: What else is to be known.
+            question: The question.
             more: Fields that are sent with it then, whether the form had them or not.
 
         """
@@ -165,8 +162,6 @@ class PageRequest(ApiRequest):
         return self.page(
             "confirm.html",
             question=question,
-            label=label,
-            detail=detail,
             action=self.frame.same(),
             fields=fields,
             back=self.back or "/",

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from taskflow.errors.root import TaskFlowError
 
 
+def did_you_mean(close: Sequence[str]) -> str:
+    """Return the hint at similar names that ends an error's first words; nothing if there are none."""
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+
+
 class Forbidden(TaskFlowError, PermissionError):
     """The API key has not the scope that this needs, or is limited to other queues. `scope` names the missing one."""
 
@@ -56,9 +61,8 @@ class TaskTypeNotFound(TaskFlowError, LookupError):
     code = "TASK_TYPE_NOT_FOUND"
 
     def __init__(self, task_type: str, close: Sequence[str] = ()) -> None:
-        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
         super().__init__(
-            f"no worker has published the type {task_type[:100]!r}{hint}; GET /api/v1/task-types and `taskflow types` list those there are"
+            f"no worker has published the type {task_type[:100]!r}{did_you_mean(close)}; GET /api/v1/task-types and `taskflow types` list those there are"
         )
         self.task_type = task_type
         self.close = list(close)

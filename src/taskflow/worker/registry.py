@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from taskflow.broker.catalog import TaskType
 from taskflow.errors import ConfigError, HandlerNotFound
+from taskflow.errors.missing import did_you_mean
 from taskflow.task import (
     EnqueueOptions,
     check_callback_url,
@@ -19,7 +20,6 @@ from taskflow.task import (
     check_task_type,
     check_version,
     close_types,
-    did_you_mean,
 )
 from taskflow.unique import Unique
 from taskflow.worker.aggregates import Aggregates

@@ -34,7 +34,7 @@ async def show(request: PageRequest) -> Response[bytes]:
         "queue_history.html",
         info=info,
         memory=await memory(request, queue),
-        removal=removal_question(queue, info.size),
+        removal=removal_question(info),
         states=STATES,
         state=None,
         charts=charts.cards,

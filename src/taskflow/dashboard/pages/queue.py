@@ -71,7 +71,7 @@ async def show(request: PageRequest) -> Response[bytes]:
         status=422 if problem else 200,
         info=info,
         memory=await memory(request, queue),
-        removal=removal_question(queue, info.size),
+        removal=removal_question(info),
         state=state,
         states=STATES,
         group=group,

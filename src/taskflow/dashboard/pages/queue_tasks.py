@@ -40,7 +40,7 @@ async def some(request: PageRequest) -> Response[bytes]:
     if not ids:
         return request.done("Select tasks first: nothing was done.", failed=True)
     if not request.confirmed and (offer.grave or len(ids) > 1):
-        return request.ask(offer.question(len(ids)), label=offer.yes, detail=offer.detail)
+        return request.ask(offer.question(len(ids)))
     selection = Selection(queue=queue, state=offer.state, group=None, count=len(ids), ids=tuple(ids))
     count = await request.service.steer_selection(SteerSelection(offer.action, selection))
     request.audit(offer.event, queue=queue, state=offer.state.value, count=count, task_ids=ids)
@@ -128,13 +128,11 @@ async def _ask(
         count, complete = await _size(request, queue, offer.state, group), True
     if not count and complete:
         return request.done("There is no such task: nothing was done.", failed=True)
-    detail = offer.detail
-    if not complete:
-        detail = (
-            f"So many were found in {COUNT_SECONDS:g} seconds; there may be more, and it is done to those too. {detail}"
-        )
     question = offer.question(count, fitting=criteria.choosy)
-    return request.ask(question, label=offer.yes, detail=detail, more={"total": str(count if complete else 0)})
+    if not complete:
+        warning = f"So many were found in {COUNT_SECONDS:g} seconds; there may be more, and it is done to those too."
+        question = structs.replace(question, detail=f"{warning} {question.detail}")
+    return request.ask(question, more={"total": str(count if complete else 0)})
 
 
 async def _size(request: PageRequest, queue: str, state: TaskState, group: str | None) -> int:

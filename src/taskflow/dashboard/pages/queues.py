@@ -11,7 +11,9 @@ from taskflow.application.commands import RemoveQueue
 from taskflow.application.overview import QueueOverview
 from taskflow.dashboard.messages import Undo
 from taskflow.dashboard.pages.overview import attention, marks, see
+from taskflow.dashboard.question import FINAL, Question
 from taskflow.dashboard.request import PageRequest
+from taskflow.task import QueueInfo
 from taskflow.wording import many
 
 _STEERING = {"scope": "admin", "limited": True}
@@ -70,15 +72,15 @@ async def remove(request: PageRequest) -> Response[bytes]:
     queue = request.asked("name")
     if not request.confirmed:
         (info,) = await request.service.queue_stats([queue])
-        return request.ask(removal_question(queue, info.size), label="Remove", detail="This cannot be undone.")
+        return request.ask(removal_question(info))
     count = await request.service.remove_queue(RemoveQueue(queue, force=True))
     request.audit("queue deleted", queue=queue, tasks=count, force=True)
     return request.done(f"The queue {queue} is removed, with {many(count, 'task')}.", to="/queues")
 
 
-def removal_question(queue: str, size: int) -> str:
+def removal_question(info: QueueInfo) -> Question:
     """Return what is asked before a queue is removed."""
-    return f"Remove the queue {queue} with {many(size, 'task')}?"
+    return Question(text=f"Remove the queue {info.queue} with {many(info.size, 'task')}?", yes="Remove", detail=FINAL)
 
 
 HANDLERS = [show, pause, resume, remove]

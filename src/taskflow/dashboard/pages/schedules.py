@@ -12,6 +12,7 @@ from taskflow.application.schedules import ScheduleInfo
 from taskflow.broker.schedules import Pulse
 from taskflow.dashboard import schedule_form, values
 from taskflow.dashboard.messages import Undo
+from taskflow.dashboard.question import Question
 from taskflow.dashboard.request import PageRequest
 from taskflow.errors import InvalidOption
 
@@ -61,8 +62,7 @@ async def show(request: PageRequest) -> Response[bytes]:
         size=_EVENTS,
         payload=values.shown(info.payload) if request.frame.sees_payloads else None,
         lock=_lock(info),
-        deletion_question=deletion_question,
-        deletion=DELETION,
+        deletion=deletion_question(info.id),
     )
 
 
@@ -117,7 +117,7 @@ async def delete(request: PageRequest) -> Response[bytes]:
     name = request.asked("id")
     info = await request.service.schedules.get(name)
     if info.origin == "redis" and not request.confirmed:
-        return request.ask(deletion_question(name), label="Delete", detail=DELETION)
+        return request.ask(deletion_question(name))
     await request.service.schedules.delete(name)
     request.audit("schedule deleted", schedule_id=name)
     undo = None
@@ -126,12 +126,10 @@ async def delete(request: PageRequest) -> Response[bytes]:
     return request.done(f"The schedule {name} is gone.", to=request.to_page("/schedules"), undo=undo)
 
 
-DELETION = "What is kept of its past goes with it; tasks that it has enqueued stay."
-
-
-def deletion_question(name: str) -> str:
+def deletion_question(name: str) -> Question:
     """Return what is asked before a periodic task is deleted."""
-    return f"Delete the schedule {name}?"
+    detail = "What is kept of its past goes with it; tasks that it has enqueued stay."
+    return Question(text=f"Delete the schedule {name}?", yes="Delete", detail=detail)
 
 
 HANDLERS = [show_all, show, pause, resume, run, delete]

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from litestar import Response, get, post
 
+from taskflow.dashboard.question import Question
 from taskflow.dashboard.request import PageRequest
 from taskflow.task import ServerInfo, Stall
+from taskflow.wording import many
 
 MOST_RUNNING = 100
 """How many tasks are shown of those that a server runs."""
@@ -35,7 +37,6 @@ async def show(request: PageRequest) -> Response[bytes]:
         told=told,
         most=MOST_RUNNING,
         question=drain_question,
-        detail=DRAINING,
     )
 
 
@@ -45,23 +46,25 @@ async def drain(request: PageRequest) -> Response[bytes]:
     name = request.asked("id")
     if not request.confirmed:
         found = [server for server in await request.service.servers() if server.id == name]
-        question = drain_question(found[0]) if found else f"Drain the server {name}?"
-        return request.ask(question, label="Drain", detail=DRAINING)
+        return request.ask(drain_question(found[0]) if found else _question(name))
     info = await request.service.draining.begin(name)
     request.audit("server drained", server_id=name, host=info.host, pid=info.pid)
     return request.done(f"The server {info.host}, pid {info.pid}, takes no more tasks, and ends with those it runs.")
 
 
-DRAINING = (
+_DETAIL = (
     "It takes no more tasks, lets those that run end, and ends. What has not ended by its shutdown timeout goes back into its "
     "queue. A process under a supervisor is followed by a fresh one."
 )
 
 
-def drain_question(server: ServerInfo) -> str:
+def drain_question(server: ServerInfo) -> Question:
     """Return what is asked before a server is drained."""
-    count = f"{server.active_count:,} {'task' if server.active_count == 1 else 'tasks'}"
-    return f"Drain the server {server.host}, pid {server.pid}, which runs {count}?"
+    return _question(f"{server.host}, pid {server.pid}, which runs {many(server.active_count, 'task')}")
+
+
+def _question(server: str) -> Question:
+    return Question(text=f"Drain the server {server}?", yes="Drain", detail=_DETAIL)
 
 
 HANDLERS = [show, drain]

@@ -60,8 +60,9 @@ async def delete(request: PageRequest) -> Response[bytes]:
 
 def _ask(request: PageRequest, info: TaskInfo, action: Action) -> Response[bytes]:
     """Ask whether it is meant. Raises `InvalidTaskState` if it cannot be done."""
-    offer, detail = offer_of(action, info.state), f"It is {info.state.value}: {info.type}, {info.id}"
-    return request.ask(offer.question_of_one, label=offer.yes_of_one, detail=detail)
+    question = offer_of(action, info.state).question_of(info)
+    assert question is not None  # noqa: S101 - both actions are grave
+    return request.ask(question)
 
 
 def _subject(request: PageRequest) -> tuple[str, str]:

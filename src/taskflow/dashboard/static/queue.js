@@ -28,10 +28,10 @@
     document.addEventListener("submit", (event) => {
       if (event.target !== form) return;
       const button = event.submitter, chosen = button && button.name === "only" ? 1 : count();
-      const question = !button ? "" : chosen === 1 ? button.dataset.one : button.dataset.many.replace("#", chosen.toLocaleString("en"));
+      const question = !button ? "" : chosen === 1 ? button.dataset.one || "" : button.dataset.many.replace("#", chosen.toLocaleString("en"));
       form.dataset.confirm = question;
-      form.dataset.detail = button ? button.dataset.more : "";
-      form.dataset.label = button ? button.dataset.yes : "";
+      form.dataset.detail = (button && button.dataset.more) || "";
+      form.dataset.label = (button && button.dataset.yes) || "";
     }, { capture: true });
   }
 

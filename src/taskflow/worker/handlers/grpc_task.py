@@ -14,7 +14,8 @@ from google.protobuf.json_format import MessageToDict
 from msgspec import Struct
 
 from taskflow.errors import AttemptFailed, InvalidPayload, Retry, SkipRetry
-from taskflow.task import close_types, did_you_mean
+from taskflow.errors.missing import did_you_mean
+from taskflow.task import close_types
 from taskflow.wire import grpc_task_pb2 as wire
 from taskflow.worker.context import TaskContext
 from taskflow.worker.dependencies import Depends

@@ -17,7 +17,8 @@ import msgspec
 from msgspec import Raw
 
 from taskflow.errors import AttemptFailed, ConfigError, HandlerSignal, Retry, SkipRetry, TargetRefused
-from taskflow.task import close_types, did_you_mean
+from taskflow.errors.missing import did_you_mean
+from taskflow.task import close_types
 from taskflow.worker.context import TRACE_HEADERS, TaskContext
 from taskflow.worker.dependencies import Depends
 from taskflow.worker.handler import Handler
