@@ -11,11 +11,14 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
+
 from bench import api, processes, tasks
 from bench.course import Course
 from bench.drain import drain_rate
 from bench.figures import Line, Report, at_least, at_most, ratio
 from taskflow.broker.queue import Broker
+from taskflow.broker.sample_lists import RESOLUTIONS
 from taskflow.broker.samples import Samples
 
 TITLE = "Dashboard: fifty queues with a million tasks, and ten dashboards that are kept open"
@@ -33,7 +36,6 @@ _DRAINED, _CONCURRENCY = 100_000, 100
 _REFRESHES = 10
 _PAUSE = 1.2
 """Seconds between two refreshes: what is read for one viewer is shown to others for one."""
-_SAMPLES = "1h", "24h", "30d"
 _DASHBOARDS = 10
 _NICE = 10
 _RUNS = 3
@@ -68,15 +70,16 @@ def _page(course: Course) -> list[Line]:
 
 
 async def _fill_samples(url: str, redis: Any) -> None:
-    """Take a sample of each queue, and repeat it until the lists are full."""
+    """Take a sample of each queue, and put others before it, a step apart, until the lists are full."""
     broker = Broker(url)
     samples = Samples(broker)
     await samples.take()
     await broker.close()
     for number in range(_QUEUES):
-        for span in _SAMPLES:
+        for span, (step, points) in RESOLUTIONS.items():
             key = f"taskflow:{{queue-{number}}}:samples:{span}"
-            redis.rpush(key, *[redis.lindex(key, 0)] * 359)
+            at, *state = msgspec.msgpack.decode(redis.lindex(key, 0))
+            redis.lpush(key, *(msgspec.msgpack.encode([at - i * step * 1000, *state]) for i in range(1, points)))
 
 
 def _refresh(served: api.Api, redis: Any) -> tuple[float, float]:

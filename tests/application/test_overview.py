@@ -20,7 +20,8 @@ from taskflow.application.limited import LimitedService
 from taskflow.application.overview import queue_overview
 from taskflow.application.service import TaskService
 from taskflow.broker.delivery import Done, Retry
-from taskflow.broker.samples import Sample, Samples
+from taskflow.broker.sample_lists import Sample
+from taskflow.broker.samples import Samples
 from taskflow.config import load_settings
 from taskflow.errors import Forbidden, QueueNotFound, TaskFailed
 from taskflow.wire.keys import SAMPLES_TURN

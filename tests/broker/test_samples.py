@@ -15,7 +15,8 @@ from support.clock import MovableClock
 from support.tasks import enqueue, placement, taken
 from taskflow import Broker, Inspector
 from taskflow.broker.delivery import Done, Retry
-from taskflow.broker.samples import RESOLUTIONS, Sample, Samples, series
+from taskflow.broker.sample_lists import RESOLUTIONS, Sample
+from taskflow.broker.samples import Samples, series
 from taskflow.errors import InvalidOption, QueueNotFound
 from taskflow.wire.keys import SAMPLES_TURN
 

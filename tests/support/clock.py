@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from taskflow.broker.clock import Clock
 
 
@@ -16,3 +18,21 @@ class MovableClock(Clock):
 
     def synchronise(self, server_time: float, *, asked_at: float, answered_at: float) -> None:
         """Stay where the test has put it."""
+
+
+class StandingClock(MovableClock):
+    """A clock that stands still between the moves."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = time.time()
+
+    def now(self) -> float:
+        """The time (Unix s)."""
+        return self.offset
+
+    def now_ns(self) -> int:
+        """The time (Unix ns)."""
+        return int(self.offset * 1e9)

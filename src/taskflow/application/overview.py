@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 from taskflow.broker.inspector import Inspector
-from taskflow.broker.samples import STEP, Sample, Samples
+from taskflow.broker.sample_lists import Sample
+from taskflow.broker.samples import STEP
 from taskflow.task import QueueInfo, ServerInfo
 
 RATE_WINDOW = timedelta(minutes=1)
@@ -57,10 +58,10 @@ class Overview(Struct, frozen=True, kw_only=True):
     servers: tuple[ServerInfo, ...]
 
 
-async def read_overview(inspector: Inspector, samples: Samples, now: float) -> Overview:
+async def read_overview(inspector: Inspector, now: float) -> Overview:
     """Return the system at a glance now (Unix s). Raises `BrokerUnavailable` if Redis does not answer."""
     infos, servers = await asyncio.gather(inspector.queue_infos(), inspector.servers())
-    recent = await samples.recent([info.queue for info in infos], int(TREND_WINDOW.total_seconds()))
+    recent = await inspector.recent_samples([info.queue for info in infos], int(TREND_WINDOW.total_seconds()))
     serving = _serving(servers)
     queues = tuple(queue_overview(info, serving.get(info.queue, ()), recent[info.queue], now) for info in infos)
     return Overview(at=datetime.fromtimestamp(now, UTC), queues=queues, servers=tuple(servers))

@@ -54,7 +54,7 @@ from taskflow.broker.orders import ServerOrders
 from taskflow.broker.progress import ProgressStream
 from taskflow.broker.redis_info import RedisInfo, read_redis_info
 from taskflow.broker.sampler import Sampler
-from taskflow.broker.samples import Samples, Series
+from taskflow.broker.samples import Series
 from taskflow.broker.scan import Scan
 from taskflow.broker.servers import ServerRecords
 from taskflow.broker.steering import Progress
@@ -378,8 +378,7 @@ class TaskService:
 
     async def overview(self) -> Overview:
         """Return all queues with what they hold and do, and the worker servers."""
-        broker = self._client.broker
-        return await read_overview(self._inspector, Samples(broker), broker.clock.now())
+        return await read_overview(self._inspector, self._client.broker.clock.now())
 
     async def samples(self, queue: str | None, span: str) -> Series:
         """Return how a queue, or all together, stood over the last `1h`, `24h` or `30d`.

@@ -13,6 +13,7 @@ from taskflow.broker.groups import Groups
 from taskflow.broker.queue import Broker
 from taskflow.broker.reading import LISTS, NEWEST_FIRST, is_task, key_of, read_call, read_tasks, task_info
 from taskflow.broker.removal import Removal
+from taskflow.broker.sample_lists import Sample
 from taskflow.broker.samples import Samples, Series
 from taskflow.broker.servers import ServerRecords
 from taskflow.broker.steering import ARCHIVE, CANCEL, DELETE, RUN, Order, Progress, Steering
@@ -92,6 +93,10 @@ class Inspector:
     async def total_samples(self, span: str) -> Series:
         """Return how all queues stood over a span, together: rates and tasks added up. Raises `InvalidOption`."""
         return await self._samples.total(await self.queues(), span)
+
+    async def recent_samples(self, queues: Sequence[str], seconds: int) -> dict[str, Sequence[Sample]]:
+        """Return the samples of queues of the last seconds, up to an hour, and the one before; the newest last."""
+        return await self._samples.recent(queues, seconds)
 
     async def memory(self, queue: str, samples: int = 20) -> int:
         """Return about how many bytes of Redis memory a queue takes: its lists and sets, its tasks and their locks.

@@ -1,66 +1,36 @@
 """Samples: how queues stood over the last hour, day and month, kept in bounded lists beside each queue.
 
 Somebody samples all queues every 10 seconds: whoever takes the turn first, a worker or an API server. As asynq's counters are
-read, what Go's workers do is in it. The format stands in sample.lua.
+read, what Go's workers do is in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import Struct
 
 from taskflow.broker.placement import CHUNK
 from taskflow.broker.queue import Broker
+from taskflow.broker.sample_lists import RESOLUTIONS, Sample, SampleLists, Span
 from taskflow.broker.scripts import Call, Script
 from taskflow.errors import InvalidOption
 from taskflow.wire.keys import SAMPLES_TURN, QueueKeys, queue_keys
 
 SAMPLE = Script("sample")
 
-Span = Literal["1h", "24h", "30d"]
-"""A time up to now of which there are samples."""
-
-
-class Resolution(NamedTuple):
-    """How fine the samples of a span are: the step (s), and how many there are."""
-
-    step: int
-    points: int
-
-
-RESOLUTIONS: Mapping[Span, Resolution] = {
-    "1h": Resolution(10, 360),
-    "24h": Resolution(300, 288),
-    "30d": Resolution(7200, 360),
-}
-"""The finest first: it says how often to sample."""
 STEP = RESOLUTIONS["1h"].step
 """How often (s) queues are sampled."""
 _TURN_OVER = 250
 """How long (ms) before the end of a step its turn ends, so that it stands in nobody's way in the next one."""
 _APART = 2.5
 """Samples further apart than this many steps have a gap between them: nobody sampled."""
-
-
-class Sample(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """How a queue stood at a time (Unix ms) and for how long after it (ms); `processed` and `failed` are totals, `age` is in ms."""
-
-    at: int
-    lasted: int
-    processed: int
-    failed: int
-    pending: int
-    active: int
-    age: int
-
-    @property
-    def ended(self) -> int:
-        """When it was last seen (Unix ms)."""
-        return self.at + self.lasted
+_UNSETTLED = 4
+"""How many of the last steps may still change: what is not further apart is joined later on."""
 
 
 class Series(Struct, frozen=True, kw_only=True):
@@ -90,11 +60,20 @@ class Series(Struct, frozen=True, kw_only=True):
     active: tuple[int | None, ...]
 
 
+class _Total(NamedTuple):
+    """What queues were together when they were asked for last; `of` says which queues, and which of their lists."""
+
+    of: tuple[tuple[str, ...], int]
+    series: Series
+
+
 class Samples:
     """The samples of a broker's queues. Every method raises `BrokerUnavailable` if Redis does not answer."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._lists = SampleLists(broker)
+        self._totals: dict[Span, _Total] = {}
 
     async def take(self) -> int:
         """Sample all queues, unless it was done in this step of time; return how many were sampled now."""
@@ -120,23 +99,24 @@ class Samples:
         """
         chosen = check_span(span)
         now = self._broker.clock.now()
-        return {name: series(chosen, [found], now) for name, found in (await self._samples(queues, chosen)).items()}
+        return {name: series(chosen, [found], now) for name, found in (await self._lists.read(queues, chosen)).items()}
 
     async def total(self, queues: Sequence[str], span: str) -> Series:
         """Return how queues stood over a span, all together. Raises `InvalidOption`."""
         chosen = check_span(span)
-        return series(chosen, (await self._samples(queues, chosen)).values(), self._broker.clock.now())
+        lists = await self._lists.read(queues, chosen)
+        of = (tuple(queues), self._lists.replaced)
+        known = self._totals.get(chosen)
+        before = known.series if known is not None and known.of == of else None
+        total = series(chosen, lists.values(), self._broker.clock.now(), before)
+        self._totals[chosen] = _Total(of, total)
+        return total
 
-    async def recent(self, queues: Sequence[str], seconds: int) -> dict[str, list[Sample]]:
+    async def recent(self, queues: Sequence[str], seconds: int) -> dict[str, Sequence[Sample]]:
         """Return the samples of the last seconds, up to an hour, and the one before, by queue; the newest last."""
         since = int((self._broker.clock.now() - seconds) * 1000)
-        found = await self._samples(queues, "1h", most=seconds // STEP + 2)
-        return {name: [sample for sample in samples if sample.ended >= since] for name, samples in found.items()}
-
-    async def _samples(self, queues: Sequence[str], span: Span, most: int = 0) -> dict[str, list[Sample]]:
-        commands = [("LRANGE", queue_keys(name).samples_prefix + span, -most, -1) for name in queues]
-        replies = await self._broker.attempt(*commands)
-        return {name: _read(reply) for name, reply in zip(queues, replies, strict=True)}
+        found = await self._lists.read(queues, "1h", most=seconds // STEP + 2)
+        return {name: samples[_seen_since(samples, since) :] for name, samples in found.items()}
 
 
 def check_span(span: str) -> Span:
@@ -158,35 +138,33 @@ def _sample_call(keys: QueueKeys, now_ms: int) -> Call:
     return Call(SAMPLE, (*own, *sample_keys(keys)), [keys.task_prefix, now_ms, *bounds])
 
 
-def _read(reply: object) -> list[Sample]:
-    """Return the samples in a reply; what cannot be read is left out, and another kind of value counts as none."""
-    found = []
-    for data in reply if isinstance(reply, list) else ():
-        try:
-            found.append(_DECODER.decode(data))
-        except msgspec.MsgspecError:
-            continue
-    return found
+def series(span: Span, queues: Iterable[Sequence[Sample]], now: float, before: Series | None = None) -> Series:
+    """Return what the samples of queues, each with the newest last, say together of the span that ends now (Unix s).
 
-
-_DECODER = msgspec.msgpack.Decoder(Sample)
-
-
-def series(span: Span, queues: Iterable[Sequence[Sample]], now: float) -> Series:
-    """Return what the samples of queues, each with the newest last, say together of the span that ends now (Unix s)."""
+    `before` is what it was some time ago, of the same queues with the same samples: its settled steps are taken over.
+    """
     step, points = RESOLUTIONS[span]
-    chart = _Chart(step * 1000, points, first=int(now // step) - points + 1)
+    first = int(now // step) - points + 1
+    start = datetime.fromtimestamp(first * step, UTC)
+    passed = points if before is None else (start - before.start) // before.step
+    kept = max(0, points - _UNSETTLED - passed) if passed >= 0 else 0
+    chart = _Chart(step * 1000, points - kept, first=first + kept)
     for samples in queues:
         chart.add(samples)
+
+    def whole(name: str) -> tuple[Any, ...]:
+        known = getattr(before, name)[passed : passed + kept] if kept else ()
+        return (*known, *getattr(chart, name))
+
     return Series(
         span=span,
-        start=datetime.fromtimestamp(chart.first * step, UTC),
+        start=start,
         step=timedelta(seconds=step),
-        processed=tuple(chart.processed),
-        failed=tuple(chart.failed),
-        latency=tuple(chart.latency),
-        pending=tuple(chart.pending),
-        active=tuple(chart.active),
+        processed=whole("processed"),
+        failed=whole("failed"),
+        latency=whole("latency"),
+        pending=whole("pending"),
+        active=whole("active"),
     )
 
 
@@ -207,7 +185,7 @@ class _Chart:
         """Add the samples of one queue."""
         step, first, points = self._step, self.first, self._points
         before: Sample | None = None
-        for sample in samples:
+        for sample in samples[max(0, _seen_since(samples, first * step) - 1) :]:
             begins = sample.at // step - first
             ends = min((sample.at + sample.lasted) // step - first, points - 1)
             if ends >= 0:
@@ -230,6 +208,11 @@ class _Chart:
         if found is not None:
             self.processed[i] = (self.processed[i] or 0.0) + found[0]
             self.failed[i] = (self.failed[i] or 0.0) + found[1]
+
+
+def _seen_since(samples: Sequence[Sample], since: int) -> int:
+    """Return the position of the first sample that was seen at a time (Unix ms) or later."""
+    return bisect_left(samples, since, key=attrgetter("ended"))
 
 
 def rates(before: Sample, after: Sample, *, apart: float) -> tuple[float, float] | None:

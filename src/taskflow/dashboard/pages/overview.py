@@ -12,7 +12,8 @@ from msgspec import Struct, field
 from taskflow import wording
 from taskflow.application.findings import Finding
 from taskflow.application.overview import Overview
-from taskflow.broker.samples import RESOLUTIONS, STEP, Series
+from taskflow.broker.sample_lists import RESOLUTIONS
+from taskflow.broker.samples import STEP, Series
 from taskflow.dashboard.charts import Chart, counts, line_chart, seconds
 from taskflow.dashboard.charts import Series as Drawn
 from taskflow.dashboard.rendering import render_part
