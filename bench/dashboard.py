@@ -25,7 +25,7 @@ TITLE = "Dashboard: fifty queues with a million tasks, and ten dashboards that a
 METHOD = (
     "`taskflow api`; the overview is asked for as a browser's script does, more than a second after the last time, so that nothing is "
     "shown from memory that was read for somebody else a moment ago; at every fifth time charts and findings are read anew too. Redis tells how "
-    "long it was busy (`INFO commandstats`). Lists of samples are full. Ten dashboards are ten event streams that ask for the page "
+    "long it was busy (`INFO commandstats`, where what scripts call counts twice). Lists of samples are full. Ten dashboards are ten event streams that ask for the page "
     "whenever a queue has changed, as the script does: at most every 2 s, less often where the answer takes long; a worker drains beside them, as in the benchmark `drain`, in turn "
     "without them. 49 other queues hold a hundred tasks each. API and dashboards run at `nice 10`, as worker and Redis would "
     "not share a machine with them."
@@ -38,7 +38,6 @@ _PAUSE = 1.2
 """Seconds between two refreshes: what is read for one viewer is shown to others for one."""
 _DASHBOARDS = 10
 _NICE = 10
-_RUNS = 3
 _PAGE = {"Accept": "text/html", "X-TaskFlow-Live": "1"}
 
 
@@ -57,15 +56,15 @@ def _page(course: Course) -> list[Line]:
         asyncio.run(_fill_samples(url, redis))
         with api.bare(url) as served:
             _refresh(served, redis)
-            for _ in course.rounds("overview", _RUNS):
+            for _ in course.rounds("overview"):
                 seen = [_refresh(served, redis) for _ in range(_REFRESHES)]
                 longest.append(max(took for took, _ in seen))
                 busiest.append(max(busy for _, busy in seen))
                 usual.append(sorted(busy for _, busy in seen)[len(seen) // 2])
     return [
         Line("overview, the longest refresh", "ms", longest, at_most(150)),
-        Line("Redis was busy with it, median of the refreshes", "ms", usual, at_most(5)),
-        Line("Redis was busy with it, at most", "ms", busiest),
+        Line("Redis was busy with it, median of the refreshes", "ms", usual),
+        Line("Redis was busy with it, at most", "ms", busiest, at_most(5)),
     ]
 
 
