@@ -33,7 +33,7 @@ RESOLUTIONS: Mapping[Span, Resolution] = {
 }
 """The finest first: it says how often to sample."""
 REMEMBERED = 1000
-"""How many lists are remembered at most, of up to 80 KB each; further ones are read anew each time."""
+"""How many lists are remembered at most, of up to 90 kB each; further ones are read anew each time."""
 _FORGOTTEN_AFTER = 60.0
 """How long (s) a list is remembered that nobody reads."""
 
