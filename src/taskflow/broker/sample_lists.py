@@ -35,7 +35,7 @@ RESOLUTIONS: Mapping[Span, Resolution] = {
 REMEMBERED = 1000
 """How many lists are remembered at most, of up to 90 kB each; further ones are read anew each time."""
 _FORGOTTEN_AFTER = 60.0
-"""How long (s) a list is remembered that nobody reads."""
+"""How long (s) a list is remembered that is not read while others are."""
 
 
 class Sample(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
