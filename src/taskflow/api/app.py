@@ -79,8 +79,10 @@ def create_api(
     places = Places(settings.api.streams.max, settings.api.streams.per_client)
     body_limit = int(settings.server.http.body_limit)
     around = Surroundings(service, settings, metrics, closing, body_limit, places, AuditLog(), keys, failures)
+    guards = [access.authorize] if keys else None
     resources = Router(
         PREFIX,
+        guards=guards,
         route_handlers=[
             tasks.ROUTER,
             progress.ROUTER,
@@ -92,9 +94,9 @@ def create_api(
             servers.ROUTER,
         ],
     )
-    guarded = Router("/", route_handlers=[resources, health.METRICS], guards=[access.authorize] if keys else None)
+    guarded_metrics = Router("/", route_handlers=[health.METRICS], guards=guards)
     litestar = Litestar(
-        route_handlers=[guarded, health.ROUTER, docs.ROUTER, *(beside.routes if beside else ())],
+        route_handlers=[resources, guarded_metrics, health.ROUTER, docs.ROUTER, *(beside.routes if beside else ())],
         request_class=ApiRequest,
         exception_handlers={Exception: handle},
         lifespan=[_lifespan(around)],
