@@ -47,7 +47,7 @@ def admin(topology: Topology) -> Iterator[Any]:
     client.flushall()
     yield client
     client.close()
-    wait_until_sync(lambda: not connections(topology), 2)
+    wait_until_sync(lambda: not connections(topology), 10)
 
 
 @pytest.fixture
