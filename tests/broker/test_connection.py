@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from conftest import WaitUntil
 from taskflow import Broker
 from taskflow.broker import scripts
 from taskflow.broker.clock import Clock
@@ -23,6 +25,7 @@ from taskflow.broker.connection import (
     check_safe,
     connect,
     connect_sync,
+    open_connection,
     parse_url,
     read_server,
 )
@@ -180,3 +183,23 @@ async def test_a_broker_takes_the_servers_time(redis_url: str) -> None:
 
     assert broker.clock.offset == 0.0
     await broker.close()
+
+
+async def test_wherever_an_opening_is_cancelled_that_is_heard_and_nothing_stays_open(
+    redis_url: str, raw: redis.Redis, wait_until: WaitUntil
+) -> None:
+    """The library goes on, connected, if it is cancelled in the midst of its handshake."""
+    before, cancelled = len(raw.client_list()), 0
+    for steps in range(60):
+        opening = asyncio.create_task(open_connection(redis_url, COMMAND))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if opening.cancel():
+            cancelled += 1
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+        else:
+            await (await opening).disconnect()
+
+    assert cancelled > 5
+    await wait_until(lambda: len(raw.client_list()) == before)

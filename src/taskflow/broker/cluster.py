@@ -18,6 +18,7 @@ import redis
 import redis.asyncio.cluster
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
 
+from taskflow.broker.connection import opened
 from taskflow.broker.link import Link, exchange_blocking
 from taskflow.errors import BrokerUnavailable
 
@@ -156,7 +157,7 @@ class ClusterLink:
     def _link(self, node: Node) -> Link:
         link = self._links.get(node.name)
         if link is None:
-            link = self._links[node.name] = Link(partial(_open, node), timeout=self._timeout)
+            link = self._links[node.name] = Link(partial(_connected, node), timeout=self._timeout)
         return link
 
     async def load(self, text: str) -> None:
@@ -233,10 +234,8 @@ def _ask(client: redis.RedisCluster, node: Any, commands: Sequence[Command]) -> 
         raise
 
 
-async def _open(node: Node) -> Any:
-    connection: Any = node.connection_class(**node.connection_kwargs)
-    await connection.connect()
-    return connection
+async def _connected(node: Node) -> Any:
+    return await opened(node.connection_class(**node.connection_kwargs))
 
 
 def nowhere(key: str | bytes) -> bytes:

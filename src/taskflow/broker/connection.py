@@ -6,6 +6,7 @@ safe to repeat is repeated by its caller.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -161,8 +162,23 @@ async def _primary(address: Address, options: dict[str, Any]) -> tuple[str, int]
 async def open_connection(url: str, profile: Profile) -> Any:
     """Return an open connection of the library's to one server. Raises as `connect` does."""
     client = await connect(url, profile)
-    connection: Any = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    await connection.connect()
+    return await opened(client.connection_pool.make_connection())  # type: ignore[no-untyped-call]
+
+
+async def opened(connection: Any) -> Any:
+    """Open a connection of the library's and return it; if that is cancelled, nothing stays open.
+
+    The library loses a cancellation that comes in the midst of its handshake: it would go on, connected. So it connects in
+    a task of its own.
+    """
+    connecting = asyncio.ensure_future(connection.connect())
+    try:
+        await asyncio.shield(connecting)
+    except BaseException:
+        connecting.cancel()
+        await asyncio.wait([connecting])
+        await connection.disconnect(nowait=True)
+        raise
     return connection
 
 
