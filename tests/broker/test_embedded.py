@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from support.waiting import wait_until_sync
 from taskflow.broker import embedded
 from taskflow.broker.embedded import EmbeddedServer, find_server
 from taskflow.errors import BrokerUnavailable, UnsupportedServer
@@ -70,13 +70,6 @@ def lives(pid: int) -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
-
-
 def test_a_server_on_a_unix_socket_answers_and_leaves_nothing_behind() -> None:
     with EmbeddedServer() as server:
         assert server.url.startswith("unix://")
@@ -118,7 +111,7 @@ def test_data_outlives_a_crash_of_the_server(tmp_path: Path) -> None:
             redis.config_set("appendfsync", "always")
             redis.set("last", "yes")
         os.kill(server.pid, signal.SIGKILL)
-        wait_until(lambda: not server.running)
+        wait_until_sync(lambda: not server.running)
         server.stop()
         server.start()
 
@@ -146,8 +139,8 @@ def test_the_server_ends_when_its_owner_is_killed(owner: Callable[..., subproces
 
     process.kill()
 
-    wait_until(lambda: not lives(pid))
-    wait_until(lambda: not data_dir.exists())
+    wait_until_sync(lambda: not lives(pid))
+    wait_until_sync(lambda: not data_dir.exists())
 
 
 def test_the_server_ends_although_a_child_of_the_owner_lives_on(owner: Callable[..., subprocess.Popen[str]]) -> None:
@@ -157,7 +150,7 @@ def test_the_server_ends_although_a_child_of_the_owner_lives_on(owner: Callable[
     process.kill()
 
     try:
-        wait_until(lambda: not lives(pid))
+        wait_until_sync(lambda: not lives(pid))
         assert lives(child)
     finally:
         os.kill(child, signal.SIGKILL)

@@ -76,6 +76,15 @@ class Delivery:
         self.lost = False
         """Whether Redis has said that the lease is another's by now."""
 
+    @property
+    def task_key(self) -> bytes:
+        """The key of the task's hash."""
+        return queue_keys(self.queue).task_prefix.encode() + self.raw_id
+
+    def moved_since(self, tokens: str) -> bool:
+        """Whether the heartbeat has moved the lease's end since `tokens` were sent: a refusal of those says nothing then."""
+        return self.tokens != tokens and not self.lost
+
     def propose(self, token: str) -> None:
         """Note a new end of the lease before it is sent: from now on either may stand in Redis."""
         self.tokens = f"{self.tokens} {token}"
@@ -322,16 +331,16 @@ def dequeue_call(queue: str, count: int, *, expiry: str, owner: str, now_ns: int
 
 def begin_call(delivery: Delivery, *, now_ns: int) -> Call:
     """Return the call that begins a suspect."""
-    keys = queue_keys(delivery.queue)
-    task = keys.task_prefix.encode() + delivery.raw_id
-    return Call(BEGIN, (keys.lease, task), [delivery.raw_id, delivery.tokens, now_ns])
+    return Call(
+        BEGIN, (queue_keys(delivery.queue).lease, delivery.task_key), [delivery.raw_id, delivery.tokens, now_ns]
+    )
 
 
 def result_call(delivery: Delivery, result: bytes) -> Call:
     """Return the call that writes the result of a running task."""
-    keys = queue_keys(delivery.queue)
-    task = keys.task_prefix.encode() + delivery.raw_id
-    return Call(RESULT, (keys.lease, task), [delivery.raw_id, delivery.tokens, result])
+    return Call(
+        RESULT, (queue_keys(delivery.queue).lease, delivery.task_key), [delivery.raw_id, delivery.tokens, result]
+    )
 
 
 def read_deliveries(queue: str, reply: Sequence[bytes], token: str) -> list[Delivery]:

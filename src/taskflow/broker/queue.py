@@ -300,14 +300,11 @@ class Broker:
         return await self._run_leased(delivery, lambda: result_call(delivery, result)) == 1
 
     async def _run_leased(self, delivery: Delivery, call: Callable[[], Call]) -> int:
-        """Run a call that is refused (0) if the lease is another's; return what it answers.
-
-        A refusal says nothing if the heartbeat has moved the lease's end while the call was on its way.
-        """
+        """Run a call that is refused (0) if the lease is another's; return what it answers."""
         while True:
             tokens = delivery.tokens
             (code,) = await self.run([call()])
-            if code or delivery.lost or delivery.tokens == tokens:
+            if code or not delivery.moved_since(tokens):
                 return int(code)
 
     # -- sweeps -------------------------------------------------------------------------------------------------------
@@ -382,10 +379,7 @@ class Broker:
 
     async def cancelled(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """Return for each running task whether it carries the mark of a cancellation."""
-        commands = [
-            ("HEXISTS", queue_keys(delivery.queue).task_prefix.encode() + delivery.raw_id, "stop")
-            for delivery in deliveries
-        ]
+        commands = [("HEXISTS", delivery.task_key, "stop") for delivery in deliveries]
         marks = await self.attempt(*commands)
         return [mark == 1 for mark in marks]  # an error is no mark: somebody put another kind of value under the key
 

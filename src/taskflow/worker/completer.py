@@ -83,8 +83,8 @@ class Completer:
                 self._settled(delivery, outcome)
             elif answer is Settled.CANCELLED_MEANWHILE:
                 self.add(delivery, Archive(CANCELLED, cancelled=True, attempt=getattr(outcome, "attempt", None)))
-            elif delivery.tokens != tokens and not delivery.lost:
-                self.add(delivery, outcome)  # the heartbeat has moved the lease's end while this was on its way
+            elif delivery.moved_since(tokens):
+                self.add(delivery, outcome)
             else:
                 self._leases.discard(delivery)
                 self._log_refusal(delivery, outcome)
